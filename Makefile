@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: setup lock hooks try demo demo-nodes demo-away fast test lint types quick unit coverage matrix test-system test-ray test-aws mutants bench bench-growth docs pictures clean
+.PHONY: setup lock hooks try demo demo-nodes demo-away fast test lint types quick unit coverage matrix test-system test-ray test-sent test-aws mutants bench bench-growth docs pictures clean
 
 setup: .venv/ready
 
@@ -102,7 +102,11 @@ test-system: setup
 
 # A sweep by the real Ray over two nodes of the local cloud: downloads 300 MB.
 test-ray: setup
-	$(BIN)/pytest -q tests/heavy
+	$(BIN)/pytest -q tests/heavy/test_ray_tune.py
+
+# Sent jobs whose machines and laptops are killed again and again, and many tasks: takes minutes.
+test-sent: setup
+	$(BIN)/pytest -q -n 0 tests/heavy --ignore=tests/heavy/test_ray_tune.py
 
 # On a real AWS account, for people who have one; CI never runs it. Shows what it launches and the most it can cost (under $1), asks,
 # removes everything, and writes aws-report.md: GPUJOB_TEST_AWS=1 make test-aws ARGS="--region us-east-1 --gpu"

@@ -1,6 +1,7 @@
 """S3 for tests: moto's server behind a proxy that fails as asked."""
 
 import http.client
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,11 @@ class Proxy(ThreadingHTTPServer):
         self.ahead_s = 0.0
         """How much later the answers are by S3's clock than they would be."""
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong, unless the other side has been killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def date_in(ahead_s: float) -> str:

@@ -14,6 +14,7 @@ from infra.cluster.overview import Overview, look
 from infra.ec2.account import default_region
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.ledger import recent
+from infra.ledger.choice import is_of_send
 from infra.model import GONE, UNKNOWN, Cluster, format_gpu
 from infra.project.files import find_here, find_root
 from infra.project.rules import RUNS
@@ -34,7 +35,10 @@ def show_status() -> None:
         show.listing([cluster_row(cluster) for cluster in clusters], False, droppable=("machine", "where"))
     say_scope(overview, clusters, dry_run)
     for name in state.list_attempts():
-        show.say(f"The launch of '{name}' is not finished. Rerun its gpujob up, or: gpujob down {name}", err=False)
+        command = "send" if is_of_send(name) else "up"
+        show.say(
+            f"The launch of '{name}' is not finished. Rerun its gpujob {command}, or: gpujob down {name}", err=False
+        )
     if ended:
         show.say("\nEnded in the last 7 days:", err=False)
         show.listing([ended_row(one) for one in ended], False, droppable=("cost",))

@@ -21,7 +21,8 @@ from infra.model import MOST_NODES
 if TYPE_CHECKING:
     from infra.launch.plans import Plan
     from infra.run.submission import Submission
-    from infra.send.creation import Sending, SentJob
+    from infra.send.bundle import Sending
+    from infra.send.creation import SentJob
 
 OF_UP = (
     *("gpu", "gpu_memory", "instance_types", "on_demand", "spot", "regions", "zones", "subnets", "security_groups"),
@@ -129,7 +130,7 @@ def make_plan(context: click.Context, name: str, options: dict[str, Any], *, dry
     from infra.launch import plans
     from infra.send.creation import lengthen_most
 
-    request = make_request(context, options)  # type: ignore[arg-type]
+    request = replace(make_request(context, options), sent=True)  # type: ignore[arg-type]
     if len(request.regions) > 1:
         raise UsageError("the machines of a sent job are in one region", f"--region {request.regions[0]}")
     try:
@@ -148,8 +149,7 @@ def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sendi
     """Return what is sent, and where to; raises GpujobError if the machines could not use the bucket."""
     from infra.ec2.storage.objects import Store
     from infra.ec2.storage.roles import ready_uploads
-    from infra.send.bundle import Terms
-    from infra.send.creation import Sending
+    from infra.send.bundle import Sending, Terms
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
     terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
@@ -179,12 +179,21 @@ def show_plan(plan: "Plan", context: click.Context) -> None:
 
 def tell(sent: "SentJob") -> None:
     """Say whether a machine is there, and what to type next."""
+    if sent.ended:
+        show.say(
+            f"job {sent.number} of '{sent.name}' was sent before, and has ended: gpujob jobs --cluster {sent.name}"
+        )
+        show.say(f"to run it again: gpujob down {sent.name}, then rerun")
+        return
     if sent.cluster:
         show.say(
             f"job {sent.number} runs on '{sent.name}' ({sent.cluster.node.instance_id}); this computer is not needed any more"
         )
     else:
         show.say(f"job {sent.number} is sent, but '{sent.name}' has no machine yet; AWS tries until the lease ends")
-        for words in sent.obstacles:
+        for words in sent.obstacles[:1]:
             show.say(f"  AWS: {words}")
+        if len(sent.obstacles) > 1:  # one for each zone and type
+            more = formats.plural(len(sent.obstacles) - 1, "other refusal")
+            show.say(f"  and {more} by AWS: gpujob ls --json")
     show.say(f"next: gpujob logs --cluster {sent.name}; to end: gpujob down {sent.name}")

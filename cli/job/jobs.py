@@ -35,7 +35,7 @@ from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
 from cli.uploads.following import follow_sent
-from cli.uploads.jobs import download_saved, find_saved, is_sent
+from cli.uploads.jobs import download_saved, find_last_saved, find_saved, is_sent
 from cli.uploads.sent import stop_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
@@ -153,7 +153,7 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
         name = choose_name(cluster)
         if not is_sent(name):
             raise
-        saved = follow_sent(find_saved(error, name, job)[-1], lambda _: None)
+        saved = follow_sent(find_last_saved(error, name, job), lambda _: None)
         found, ended = saved.cluster, saved.current
         show.say(f"job {ended.number} {describe_state(ended)}")
     ending.notify(notify, found.name, ended)
@@ -275,8 +275,9 @@ def fetch(
                 runs = runs_of(found, job.number)
                 download_all(connection, job, to.resolve() if to else runs, want(runs))
     except (NotFoundError, GoneError) as error:
-        saved = [find_saved(error, choose_name(cluster), each) for each in asked or (None,)]
-        for each in [job for jobs in saved for job in (jobs if everything else jobs[-1:])]:
+        name = choose_name(cluster)
+        last = [] if everything else [find_last_saved(error, name, each) for each in asked or (None,)]
+        for each in last or find_saved(error, name):
             runs = runs_of(each.cluster, each.job.number)
             download_saved([each], to.resolve() if to else runs, want(runs))
 

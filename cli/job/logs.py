@@ -22,7 +22,7 @@ from cli.steps.reach import connect, reach_job
 from cli.terminal import show
 from cli.terminal.output import Output
 from cli.uploads.following import follow_sent
-from cli.uploads.jobs import find_saved, is_sent
+from cli.uploads.jobs import find_last_saved, is_sent
 from cli.uploads.logs import read_job_log, read_task_log
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.node import client
@@ -73,7 +73,7 @@ def logs(
         except (NotFoundError, GoneError) as error:
             name = choose_name(cluster)
             if follow and task is None and is_sent(name):
-                ended = follow_sent(find_saved(error, name, job)[-1], output.write).current
+                ended = follow_sent(find_last_saved(error, name, job), output.write).current
                 output.flush()
                 show.say(f"job {ended.number} {describe_state(ended)}", colour=show.STATES.get(ended.state))
             else:
@@ -107,7 +107,7 @@ def read_elsewhere(
     """Return what a job, task or node printed, from its bucket or runs/; else raise the error."""
     job, task, node = asked
     try:
-        saved = find_saved(error, name, job)[-1]
+        saved = find_last_saved(error, name, job)
         return read_job_log(saved, node) if task is None else read_task_log(saved, task)
     except (NotFoundError, GoneError):
         return read_log(error, name, job, task)

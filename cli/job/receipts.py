@@ -90,7 +90,7 @@ def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
     """Return a job's current receipt from its machine."""
     # these load fabric; most receipts are read from this computer
     from cli.steps.reach import reach_job
-    from cli.uploads.jobs import find_saved
+    from cli.uploads.jobs import find_last_saved
     from infra.cluster.connections import find_prices
     from infra.node import client
     from infra.node.tasks import list_tasks
@@ -100,7 +100,7 @@ def ask_node(name: str | None, number: JobName | None) -> Mapping[str, Any]:
             found, listed = client.list_outputs(connection, job.number)
             tasks = list_tasks(connection, job.number) if found.tasks else ()
     except (NotFoundError, GoneError) as error:
-        saved = find_saved(error, choose_name(name), number)[-1]
+        saved = find_last_saved(error, choose_name(name), number)
         cluster, (found, listed), tasks = saved.cluster, saved.list_outputs(), saved.tasks
     inside, outside = (tuple(each for each in listed.outputs if each.outside == apart) for apart in (False, True))
     receipt = replace(make_receipt(find_prices(cluster), found, inside), outside=Shelved(outside), tasks=tasks)

@@ -54,6 +54,24 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
     return tuple(found)
 
 
+def find_last_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "Saved":
+    """Return an uploaded job, by default the last; raises GpujobError if a later one was sent.
+
+    Raises the error if there is none.
+    """
+    from infra.cluster.groups import find_prefix  # this loads boto3
+
+    last = find_saved(error, cluster, asked)[-1]
+    if asked is None and is_sent(cluster) and find_prefix(last.store.account, cluster) not in ("", last.root):
+        raise not_begun(cluster)
+    return last
+
+
+def not_begun(cluster: str) -> GpujobError:
+    """Return the error for a sent job that no machine has begun, so that the last job is another one."""
+    return GpujobError(f"no machine of '{cluster}' has begun the job yet", "gpujob ls")
+
+
 def is_sent(cluster: str) -> bool:
     """Return whether the machines of a recorded cluster work on a sent job."""
     known = known_clusters.recall(cluster)

@@ -18,22 +18,29 @@ def stop_sent(name: str, asked: Sequence[JobName], tasks: Sequence[object]) -> b
     known = recall(name) or adopt(name)
     if known is None or not known.sent:
         return False
+    from infra.cluster.groups import find_prefix
     from infra.ec2.storage.writing import put_object  # this loads boto3
     from infra.fetch.sent import find_last
+    from infra.saved.sent import read_number
 
     store = open_store(name)
     job = find_last(store, name) if store else None
-    if store is None or job is None:
+    prefix = job.root if job else find_prefix(store.account, name) if store else ""
+    if store is None or not prefix:
         raise NotFoundError(f"no machine of '{name}' has begun the job yet", f"gpujob down {name}")
-    other = next((each for each in asked if each not in (job.job.number, job.job.name)), None)
+    number = job.job.number if job else read_number(store, prefix)
+    other = next((each for each in asked if each not in (number, job.job.name if job else "")), None)
     if other is not None:
         raise NotFoundError(f"the machines of '{name}' do not work on job {other}", f"gpujob jobs --cluster {name}")
-    if job.ended:
-        show.say(f"nothing to do: job {job.job.number} {job.job.state}")
+    if job and job.ended:
+        show.say(f"nothing to do: job {number} {job.job.state}")
         return True
     if tasks:
-        what = f"tasks of job {job.job.number} cannot be stopped one by one, as it was sent"
-        raise UsageError(what, f"stop all of it: gpujob cancel --cluster {name} {job.job.number}")
-    put_object(store, f"{job.root}stop", b"{}")
-    show.say(f"job {job.job.number} will stop within 20 s; then its machine saves what it wrote, and ends")
+        what = f"tasks of job {number} cannot be stopped one by one, as it was sent"
+        raise UsageError(what, f"stop all of it: gpujob cancel --cluster {name} {number}")
+    put_object(store, f"{prefix}stop", b"{}")
+    if job:
+        show.say(f"job {number} will stop within 20 s; then its machine saves what it wrote, and ends")
+    else:
+        show.say(f"job {number} has not begun, and ends as soon as a machine looks at it")
     return True

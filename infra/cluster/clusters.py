@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from infra import state
+from infra.cluster import groups
 from infra.cluster.clouds import find_local, open_all, open_cloud
 from infra.cluster.regions import Skip, ask_or_skip, ask_regions
 from infra.ec2.account import Account
@@ -260,7 +261,10 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
         record_lost(account, existing)
     if known and not any(living.values()):
         costs.record_missed(known, next(iter(accounts), None))
+    unused = {account: groups.list_prefixes(account, name) for account in accounts}
     found = [remove_cluster(account, name, report) for account in accounts]
+    for account, prefixes in unused.items():
+        groups.delete_unused(account, prefixes)
     known_here = known_clusters.forget(name)
     for account in accounts:
         refuse_foreign(account, name)

@@ -1,6 +1,7 @@
 """Groups that have fewer machines than they keep: AWS has none free, or is just replacing one."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -8,10 +9,14 @@ from infra.cluster.clouds import open_all
 from infra.cluster.regions import ask_regions
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
+from infra.ec2.machines.resources import list_groups
 from infra.ec2.scaling.activities import find_obstacles, read_activities
 from infra.ec2.scaling.groups import Group, find_groups
+from infra.ec2.storage.buckets import name_bucket
+from infra.ec2.storage.objects import Store
 from infra.errors import GpujobError, PermissionsError
 from infra.ledger import known_clusters
+from infra.ledger.attempts import read_attempt
 from infra.ledger.replaced import record_replaced
 from infra.model import GONE, UNKNOWN, WAITING, Cluster, Node
 
@@ -93,6 +98,15 @@ def find_sent(account: Account, name: str) -> Cluster | None:
     return next(iter(instances.find_clusters(account, name)), None) or make_waiting(account, kept[0])
 
 
+def find_prefix(account: Account, name: str) -> str:
+    """Return the prefix of the job that a group keeps machines for; "" for none, or if that is not known."""
+    try:
+        kept = [one for one in find_groups(account, name) if one.sent and one.capacity and not one.deleting]
+    except PermissionsError:
+        return ""
+    return f"{name}/{kept[0].token}/" if kept else ""
+
+
 def adopt(name: str, *, dry_run: bool) -> Cluster | None:
     """Record a sent job's cluster that another computer launched, and return it; None if there is none.
 
@@ -103,6 +117,22 @@ def adopt(name: str, *, dry_run: bool) -> Cluster | None:
     except GpujobError:
         return None
     return known_clusters.remember(found) if found else None
+
+
+def list_prefixes(account: Account, name: str) -> list[tuple[str, str]]:
+    """Return bucket and prefix of a cluster's sent jobs, by its group and by an interrupted `send`."""
+    found = [(one.bucket, one.token) for one in list_groups(account, name)[0] if one.bucket]
+    begun = read_attempt(name)
+    if begun and begun.request and begun.request.sent and begun.region == account.region:
+        found.append((name_bucket(account, begun.request.bucket), begun.token))
+    return [(bucket, f"{name}/{token}/") for bucket, token in dict.fromkeys(found)]
+
+
+def delete_unused(account: Account, prefixes: Iterable[tuple[str, str]]) -> None:
+    """Delete the objects of sent jobs that no machine has begun; what cannot be deleted stays."""
+    for bucket, prefix in prefixes:
+        with suppress(GpujobError):
+            Store(account, bucket).delete_unused(prefix)
 
 
 def merge(clusters: Iterable[Cluster], waits: Iterable[Wait]) -> list[Cluster]:

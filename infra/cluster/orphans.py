@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from infra.cluster import groups
 from infra.cluster.regions import ask_regions
 from infra.ec2.account import Account, is_same_owner, strip_session
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import HOURS_A_MONTH, hourly_usd
 from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.machines.resources import Resource, list_resources
-from infra.errors import GpujobError
+from infra.ec2.storage.objects import Store
+from infra.errors import GpujobError, NotFoundError
 from infra.ledger import costs, known_clusters
 from infra.ledger.replaced import record_replaced
 from infra.model import Cluster
@@ -61,7 +63,7 @@ def find_in(account: Account) -> list[Orphan]:
             why,
         )
         for (name, _), found in sorted(things.items())
-        if (why := reason(clusters.get(name), found, now))
+        if (why := reason(clusters.get(name), found, now) or find_loss(account, found))
     ]
 
 
@@ -83,6 +85,21 @@ def reason(cluster: Cluster | None, things: Sequence[Resource], now: float) -> s
     return "its lease is over" if running and 0 < cluster.lease_until < now - GRACE_S else ""
 
 
+def find_loss(account: Account, things: Sequence[Resource]) -> str:
+    """Return why the machines of a sent job can do nothing; "" if they may, or that is not known."""
+    for group in (thing for thing in things if thing.keeps and thing.bucket):
+        prefix = f"{group.cluster}/{group.token}/"
+        try:
+            keys = (one.key.removeprefix(prefix) for one in Store(account, group.bucket).list(prefix))
+            if not any(key == "send.json" or key.startswith("tasks/") for key in keys):
+                return f"its job is no longer in the bucket {group.bucket}"
+        except NotFoundError:
+            return f"there is no bucket {group.bucket} with its job"
+        except GpujobError:  # no permission, or no answer
+            return ""
+    return ""
+
+
 def remove_all(found: Iterable[Orphan], report: Callable[[str], None]) -> dict[Orphan, GpujobError]:
     """Delete these orphans; return those that failed, and why."""
     refused = {}
@@ -100,7 +117,9 @@ def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
     record_replaced(orphan.account, orphan.cluster)
     living = instances.find_clusters(orphan.account, orphan.cluster)
     costs.record_end(orphan.account, [cluster for cluster in living if is_same_owner(cluster.owner, orphan.owner)])
+    unused = groups.list_prefixes(orphan.account, orphan.cluster)
     remove_cluster(orphan.account, orphan.cluster, report, owner=orphan.owner)
+    groups.delete_unused(orphan.account, unused)
     known = known_clusters.recall(orphan.cluster)
     if known and not is_same_owner(known.owner, orphan.owner):
         return

@@ -30,6 +30,7 @@ def drain_sent(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> It
     try:
         job = find_last(Store(open_known(cluster), cluster.bucket), cluster.name)
         if job is None:
+            check_unbegun(Store(open_known(cluster), cluster.bucket), cluster.name, terms.force)
             return
         check_ended(job, terms.force)
         report(f"downloading the outputs of job {job.job.number}")
@@ -42,8 +43,21 @@ def drain_sent(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> It
 
 
 def find_last(store: Store, cluster: str) -> Saved | None:
-    """Return the job that was sent last under a cluster's name; None if no machine has begun one."""
-    return next((each for each in reversed(list_saved(store, cluster)) if each.was_sent), None)
+    """Return the job that was sent last under a cluster's name; None before it has uploaded anything."""
+    last = next((each for each in reversed(list_saved(store, cluster)) if each.was_sent), None)
+    current = groups.find_prefix(store.account, cluster)
+    return last if last and current in ("", last.root) else None
+
+
+def check_unbegun(store: Store, cluster: str, force: str) -> None:
+    """Raise LossError if a machine has begun a sent job, of which nothing is in the bucket yet."""
+    current = groups.find_prefix(store.account, cluster)
+    if current and any(True for _ in store.list(f"{current}boots/")):
+        hint = f"stop it, which keeps what it wrote: gpujob cancel --cluster {cluster}"
+        raise LossError(
+            f"the job of '{cluster}' has begun, and nothing of it is in the bucket yet",
+            f"{hint}; {force}" if force else hint,
+        )
 
 
 def check_ended(job: Saved, force: str) -> None:

@@ -163,8 +163,8 @@ def make_plan(
             check_unattended(variables or {})
     owner = account.identity.arn  # first: its error for invalid credentials is the clearest
     earlier = find_attempt(account, name, request)
-    if earlier and has_ended(account.in_region(earlier.region), name, earlier.token):
-        earlier = None  # its token would only return the ended machine
+    if earlier and not request.sent and has_ended(account.in_region(earlier.region), name, earlier.token):
+        earlier = None  # its token would only return the ended machine; a group replaces its machines
     regions = list(dict.fromkeys([earlier.region, *request.regions] if earlier else request.regions))
     accounts = [account.in_region(region) for region in regions] or [account]
     check_zones([one.region for one in accounts], request.zones)

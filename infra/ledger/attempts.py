@@ -1,4 +1,4 @@
-"""Unfinished launches, recorded before their first call so that `up` can resume them after a crash."""
+"""Unfinished launches, recorded before their first call so that they can be resumed after a crash."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from infra.ssh import keys
 
 @dataclass(frozen=True)
 class Attempt:
-    """One `up` in one region: what all its calls share."""
+    """One `up` or `send` in one region: what all its calls share."""
 
     token: str
     """The client token of all its calls, with which AWS creates nothing twice."""
@@ -55,7 +55,7 @@ def read_request(written: Any) -> LaunchRequest | None:
 
 
 def write_attempt(name: str, attempt: Attempt) -> None:
-    """Record an `up` that starts."""
+    """Record an `up` or `send` that starts."""
     state.write_private(state.attempt_file(name), json.dumps(asdict(attempt)))
 
 
@@ -67,17 +67,25 @@ def begin(account: Account, request: LaunchRequest, lease: Lease) -> Attempt:
 
 
 def find_attempt(account: Account, name: str, request: LaunchRequest) -> Attempt | None:
-    """Return the interrupted `up` to resume; raises UsageError if its options differ or are unknown."""
+    """Return the interrupted launch to resume; raises UsageError if its options differ or are unknown."""
     found = read_attempt(name)
     if found is None or (found.cloud, found.lease.until < time.time()) != (account.cloud, False):
         return None
     if found.request != request:
-        whose = "with other options" if found.request else "by another version of gpujob"
         raise UsageError(
-            f"an earlier launch of '{name}' {whose} was interrupted in {found.region}",
+            f"an earlier launch of '{name}' {describe_other(found.request, request)} was interrupted in {found.region}",
             f"remove what it left: gpujob down {name}; then rerun",
         )
     return found
+
+
+def describe_other(found: LaunchRequest | None, request: LaunchRequest) -> str:
+    """Return how an interrupted launch differs from the one that was requested."""
+    if found is None:
+        return "by another version of gpujob"
+    if found.sent != request.sent:
+        return f"by gpujob {'send' if found.sent else 'up'}"
+    return "with other options"
 
 
 @contextmanager

@@ -82,6 +82,8 @@ class LaunchRequest:
     """"" for the image's own."""
     reservation: str = ""
     """The id of a capacity reservation or Capacity Block to launch into, which decides type and zone; "" for none."""
+    sent: bool = False
+    """Whether an Auto Scaling group keeps the machines, for a job that is sent."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.base.decoding import parse
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.writing import put_file, put_object
 from infra.errors import UsageError
@@ -16,13 +17,13 @@ from infra.model import Array
 from infra.node.agent.records import MOST_JOBS
 from infra.node.packing import pack_agent
 from infra.project.filelist import list_files
-from infra.project.files import File
+from infra.project.files import File, Project
 from infra.results.folder import last_number, open_runs
 from infra.run.source import Source, read_source
 from infra.run.submission import Submission, describe_request, describe_source, hide_values, make_header
 from infra.run.upload import Upload, upload_project
 from infra.saved.search import list_numbers
-from infra.saved.sent import read_number
+from infra.saved.sent import HINT, SENT, read_number
 
 PACK = "pack"
 
@@ -35,6 +36,15 @@ class Terms:
     """How many GPUs a machine has."""
     retries: int = 0
     warning_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A job that is about to be sent."""
+
+    store: Store
+    submission: Submission
+    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -79,48 +89,76 @@ def check_sendable(submission: Submission) -> None:
         )
 
 
-def write_bundle(
-    store: Store, prefix: str, submission: Submission, terms: Terms, report: Callable[[int], None]
-) -> Bundle:
+def write_bundle(sending: Sending, prefix: str) -> Bundle:
     """Write a sent job to the bucket, `send.json` last: a machine finds all or nothing."""
+    store, submission = sending.store, sending.submission
     check_sendable(submission)
     hide_values(submission.request)
-    project = submission.project
-    after = find_last_number(store, prefix, project.runs)
+    after = find_last_number(store, prefix, submission.project.runs)
     path, content = pack_agent()
     agent = {"name": Path(path).name, "sha256": hashlib.sha256(content).hexdigest()}
     put_object(store, f"{prefix}{agent['name']}", content)
 
     def attempt(upload: Upload) -> tuple[Mapping[str, Any], Source]:
-        code = read_source(upload.project)
-        source = {**describe_source(upload.project, code), **describe_request(submission)}
-        listed = list_files(upload.project.root, upload.project.files)
-        files = list_contents(upload.project.files)
+        source, code = read_code(sending, upload.project)
+        sent = describe(sending, upload.project, after, source)
         with tempfile.TemporaryFile() as pack:
-            upload.send(files, pack, report)
+            upload.send(list_contents(upload.project.files), pack, lambda _: None)
             pack.seek(0)
             # Named by its content: a machine that has read the `send.json` of an interrupted `send` still finds its pack.
             key = f"{PACK}-{hashlib.file_digest(pack, 'sha256').hexdigest()}"
             about = put_file(store, f"{prefix}{key}", pack)
-        request = {
-            **make_header(max(terms.gpus, 1), submission),
-            **listed.whole,
-            **{"after": after, "source": source, "key": "", "secrets": {}},
-            **dict.fromkeys(("array", "earlier", "part")),
-        }
-        sent = {
-            "request": request,
-            "contents": [[file.sha256, file.size_bytes] for file in files],
-            "pack": {"key": key, **about},
-            **describe_array(submission.request.array, terms.gpus),
-            "retries": terms.retries,
-            "warning_s": terms.warning_s,
-        }
-        put_object(store, f"{prefix}send.json", json.dumps(sent).encode())
+        put_object(store, f"{prefix}{SENT}", json.dumps({**sent, "pack": {"key": key, **about}}).encode())
         return source, code
 
-    source, code = upload_project(project, attempt)
+    source, code = upload_project(submission.project, attempt)
     return Bundle(after + 1, source, code, agent)
+
+
+def read_code(sending: Sending, project: Project) -> tuple[dict[str, Any], Source]:
+    """Return what the record of a job says of its code and its options, and the code."""
+    code = read_source(project)
+    return {**describe_source(project, code), **describe_request(sending.submission)}, code
+
+
+def describe(sending: Sending, project: Project, after: int, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `send.json` says of a job, without where its files are."""
+    submission, terms = sending.submission, sending.terms
+    request = {
+        **make_header(max(terms.gpus, 1), submission),
+        **list_files(project.root, project.files).whole,
+        "after": after,
+        "source": source,
+        **{"key": "", "secrets": {}},
+        **dict.fromkeys(("array", "earlier", "part")),
+    }
+    return {
+        "request": request,
+        "contents": [[file.sha256, file.size_bytes] for file in list_contents(project.files)],
+        **describe_array(submission.request.array, terms.gpus),
+        "retries": terms.retries,
+        "warning_s": terms.warning_s,
+    }
+
+
+def is_same(sending: Sending, prefix: str) -> bool:
+    """Return whether the bucket has this job: the same files, request and terms. Raises NodeError."""
+    number = read_number(sending.store, prefix)
+    if number is None:
+        return False
+    stored = parse(sending.store.get(f"{prefix}{SENT}"), HINT)
+    described = json.loads(json.dumps(describe(sending, sending.submission.project, number - 1, {})))
+    try:
+        return bool(select_work(stored) == select_work(described))
+    except (AttributeError, KeyError, TypeError):  # another version of gpujob may have written it
+        return False
+
+
+def select_work(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of `send.json` that machines go by: no commit, no times of files."""
+    request = {name: value for name, value in sent["request"].items() if name not in ("source", "list")}
+    request["files"] = [[*entry[:4], *entry[5:]] for entry in request["files"]]
+    return {**{name: value for name, value in sent.items() if name != "pack"}, "request": request}
 
 
 def find_last_number(store: Store, prefix: str, runs: Path) -> int:

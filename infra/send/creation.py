@@ -15,7 +15,7 @@ from infra import state
 from infra.base.interrupts import hold_interrupts
 from infra.base.money import format_usd
 from infra.base.waiting import wait_until
-from infra.cluster.groups import find_sent
+from infra.cluster.groups import delete_unused, find_sent
 from infra.ec2.account import Account
 from infra.ec2.machines import fleet, instances, key_pairs
 from infra.ec2.machines.lease import SHUTDOWN_S
@@ -23,33 +23,25 @@ from infra.ec2.machines.userdata import Sent, make_user_data
 from infra.ec2.network import groups
 from infra.ec2.scaling import schedule
 from infra.ec2.scaling.activities import find_obstacles, read_activities
-from infra.ec2.scaling.groups import Pools, create_group, set_capacity
+from infra.ec2.scaling.groups import Pools, create_group, find_groups, set_capacity
 from infra.ec2.storage.objects import Store
 from infra.ec2.tags import BUCKET_TAG, LAUNCH_TAG, SENT_TAG, USER_TAG, resource_name
 from infra.errors import NodeError, UsageError
-from infra.launch.creation import clear_ended, forget_predecessor, undo
+from infra.launch.creation import clear_ended, forget_predecessor, record_fleet, undo
 from infra.launch.plans import Choice, Plan
 from infra.ledger import known_clusters
-from infra.ledger.attempts import Attempt, begin, hold_name, write_attempt
+from infra.ledger.attempts import Attempt, begin, hold_name, read_attempt, write_attempt
 from infra.ledger.attempts import check_free as check_name_free
 from infra.model import Cluster, Lease, format_gpu
 from infra.node.packing import pack_boot
 from infra.results.folder import start_results
 from infra.run.origins import note_sent
-from infra.run.submission import Submission, queued
-from infra.send.bundle import Bundle, Terms, write_bundle
+from infra.run.submission import queued
+from infra.send.bundle import Bundle, Sending, read_code, write_bundle
+from infra.send.resumption import Begun, check_current, find_begun
 
 Report = Callable[[str], None]
 END_S = 180  # of the last machine: what AWS needs for the scheduled action, and the machine to shut down
-
-
-@dataclass(frozen=True)
-class Sending:
-    """A job that is about to be sent."""
-
-    store: Store
-    submission: Submission
-    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,8 @@ class SentJob:
     """Its machines; None as long as there are none."""
     obstacles: tuple[str, ...]
     """Why there are none, in AWS's words."""
+    ended: bool = False
+    """Whether it had ended before this command, which an interrupted one has sent."""
 
 
 def lengthen_most(lease: Lease, now: float, limit_usd: float | None = None) -> Lease:
@@ -86,7 +80,8 @@ def lengthen_most(lease: Lease, now: float, limit_usd: float | None = None) -> L
 def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
     """Send a job, and return once its first machine is there, or AWS has said why there is none.
 
-    On any failure, including Ctrl-C, everything is removed again. After a crash, the same plan resumes it.
+    On any failure, including Ctrl-C, everything is removed again. After a crash, the same plan resumes it; nothing is removed
+    then if a machine works on the job already. Raises UsageError if one may work on another job.
     """
     name, choice = planned.name, planned.first
     if not planned.request.instance_profile:
@@ -94,25 +89,42 @@ def send(planned: Plan, sending: Sending, report: Report) -> SentJob:
             "the machines of a sent job need a role", "--instance-profile NAME; see: gpujob policy --machines"
         )
     with hold_name(name):
+        check_current(planned)
         clear_ended(planned, report)
         attempt = planned.attempt or begin(choice.account, planned.request, planned.lease)
         prefix = f"{name}/{attempt.token}/"
+        begun = find_begun(planned, attempt, sending, prefix) if planned.attempt else None
+        if begun:
+            return take_up(planned, sending, prefix, begun)
         try:
             bundle = create_resources(planned, attempt, sending, prefix, report)
             note_sent(name, bundle.number, sending.submission.project.home)
             found = wait_for_first(choice.account, planned, sending.store, prefix, report)
-            keep_records(choice.account, found, sending.submission, bundle)
+            keep_records(choice.account, found, sending, bundle)
         except BaseException as error:
             with hold_interrupts(partial(report, "still removing what was created, so that nothing is billed")):
                 undo(choice.account, name, attempt, error, report)
+            if read_attempt(name) is None:  # else something may be left, and is resumed
+                delete_unused(choice.account, [(sending.store.bucket, prefix)])
             raise
     known_clusters.forget_attempt(name)
     return replace(found, number=bundle.number)
 
 
-def keep_records(account: Account, found: SentJob, submission: Submission, bundle: Bundle) -> None:
+def take_up(planned: Plan, sending: Sending, prefix: str, begun: Begun) -> SentJob:
+    """Return the job of an interrupted `send`; if it has ended, its record stays."""
+    name, account, project = planned.name, planned.first.account, sending.submission.project
+    found = SentJob(name, begun.number, prefix, remember(account, name), (), ended=not begun.kept)
+    note_sent(name, begun.number, project.home)
+    keep_records(account, found, sending, Bundle(begun.number, *read_code(sending, project), {}))
+    if begun.kept:
+        known_clusters.forget_attempt(name)
+    return found
+
+
+def keep_records(account: Account, found: SentJob, sending: Sending, bundle: Bundle) -> None:
     """Create the folder of the results, with the record of uncommitted changes, as `run` does."""
-    cluster = found.cluster or find_sent(account, found.name)
+    cluster, submission = found.cluster or find_sent(account, found.name), sending.submission
     if cluster:
         with suppress(NodeError):  # an interrupted `send` has created it
             job = queued(bundle.number, submission.request, bundle.source)
@@ -130,7 +142,7 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
     report("writing the job to the bucket")
-    bundle = write_bundle(sending.store, prefix, sending.submission, sending.terms, lambda _: None)
+    bundle = write_bundle(sending, prefix)
     used = [group.group_id for group in choice.groups]
     if not used:
         used = [groups.create_group(account, name, choice.vpc, tags)]
@@ -143,7 +155,10 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     pools = Pools(template, types, tuple(subnet.subnet_id for subnet in choice.subnets), market)
     report(f"launching {' or '.join(types)} in {account.region}")
     group = create_group(account, name, pools, tags)
+    if planned.attempt and any(one.capacity for one in find_groups(account, name)):
+        return bundle  # its end may have been extended since the interrupted command
     schedule.arm_end(account, group, attempt.lease.until)
+    record_fleet(name, attempt, {"AutoScalingGroupName": group, "DesiredCapacity": planned.request.nodes})
     set_capacity(account, group, planned.request.nodes)
     return bundle
 
@@ -189,6 +204,12 @@ def create_template(
     return fleet.create_template(choice.account, planned.name, data, tags, "on-demand")
 
 
+def remember(account: Account, name: str) -> Cluster | None:
+    """Record a sent job's machines, and return them; None if there are none just now."""
+    cluster = next(iter(instances.find_clusters(account, name)), None)
+    return known_clusters.remember(cluster) if cluster else None
+
+
 def wait_for_first(account: Account, planned: Plan, store: Store, prefix: str, report: Report) -> SentJob:
     """Wait until a machine has said in the bucket that it is there, or AWS why there is none."""
     name = planned.name
@@ -196,10 +217,7 @@ def wait_for_first(account: Account, planned: Plan, store: Store, prefix: str, r
 
     def look() -> SentJob | None:
         if any(True for _ in store.list(f"{prefix}boots/")):
-            cluster = next(iter(instances.find_clusters(account, name)), None)
-            if cluster:
-                known_clusters.remember(cluster)
-            return SentJob(name, 0, prefix, cluster, ())
+            return SentJob(name, 0, prefix, remember(account, name), ())
         obstacles = tuple(find_obstacles(read_activities(account, resource_name(name))))
         return SentJob(name, 0, prefix, None, obstacles) if obstacles else None
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,15 @@ def test_the_same_command_resumes_it(interrupted):
 def test_another_command_is_refused():
     with pytest.raises(UsageError, match="with other options was interrupted"):
         find_attempt(ACCOUNT, "demo", LaunchRequest(gpu=Gpu("T4")))
+
+
+def test_neither_up_nor_send_takes_up_what_the_other_has_begun(interrupted):
+    with pytest.raises(UsageError, match="by gpujob up was interrupted"):
+        find_attempt(ACCOUNT, "demo", replace(ASKED, sent=True))
+    write_attempt("demo", replace(interrupted, request=replace(ASKED, sent=True)))
+    with pytest.raises(UsageError, match="by gpujob send was interrupted") as refused:
+        find_attempt(ACCOUNT, "demo", ASKED)
+    assert refused.value.hint == "remove what it left: gpujob down demo; then rerun"
 
 
 def test_an_option_that_a_later_version_added_is_taken_to_have_had_its_default(interrupted):

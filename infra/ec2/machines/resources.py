@@ -45,6 +45,8 @@ class Resource:
     """How many machines a group keeps, also while there is none."""
     lease_until: float = 0.0
     """Of a group; 0.0 if its tag is missing or invalid."""
+    bucket: str = ""
+    """Of a group whose machines work on a sent job, the bucket that has the job; "" for others."""
 
 
 GROUP = "group"
@@ -108,7 +110,8 @@ def list_groups(account: Account, name: str = "*") -> tuple[list[Resource], Perm
 def make_group_resource(group: Group) -> Resource:
     """Return a group as a resource, which costs nothing by itself."""
     made = Resource(GROUP, group.name, group.cluster, group.owner, group.token, group.made_at, 0.0)
-    return replace(made, keeps=group.capacity, lease_until=group.lease_until)
+    bucket = group.bucket if group.sent else ""
+    return replace(made, keeps=group.capacity, lease_until=group.lease_until, bucket=bucket)
 
 
 def list_all(account: Account, name: str, call: str, answer: str) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from infra.ec2.errors import aws_errors
 
 FAILED = "Failed"
 MOST, MOST_PAGES = 100, 20
+UNSUPPORTED = "Unsupported - "
 MACHINE = re.compile(r"^(Launching|Terminating) .*?\b(i-[0-9a-f]{8,17})\b")
 
 
@@ -69,7 +70,8 @@ def find_lives(account: Account, name: str) -> dict[str, tuple[float, float | No
 def find_obstacles(activities: Sequence[Activity]) -> list[str]:
     """Return why a group could not launch since it last did something, newest first.
 
-    In AWS's words, each once.
+    In AWS's words, each once. That a zone never has a type, which a group tries too, comes last.
     """
     failed = takewhile(lambda one: one.status == FAILED, activities)
-    return list(dict.fromkeys(one.message for one in failed if one.message))
+    messages = dict.fromkeys(one.message for one in failed if one.message)
+    return sorted(messages, key=lambda message: UNSUPPORTED in message)

@@ -84,6 +84,12 @@ class Store:
         with aws_errors():
             yield from self.account.s3.get_paginator("list_objects_v2").paginate(**self.target, **words)
 
+    def delete_unused(self, prefix: str) -> None:
+        """Delete the objects of a sent job on which no machine has begun to work; raises CloudError."""
+        keys = [one.key for one in self.list(prefix)]
+        if not any(key.startswith((f"{prefix}boots/", f"{prefix}tasks/")) for key in keys):
+            self.delete(keys)
+
     def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; raises CloudError if one remains."""
         for start in range(0, len(keys), PAGE):

@@ -74,7 +74,7 @@ def needs_of(request: Request) -> list[Need]:
     if request.service == "autoscaling":
         return [_need_of_group(request, name)]
     if request.service != "ec2":
-        return [Need(name, _other_resource(request), {}, {})]
+        return [Need(name, one, {}, {}) for one in (_other_resource(request), *request.values("Arn"))]
     found = [*_named(request, name), *_created(request, name), *_passed(request)]
     return found or [Need(name, "*", {}, {})]
 
@@ -107,7 +107,9 @@ def _named(request: Request, action: str) -> list[Need]:
     """List the needs on existing resources, which are named by id, or by name for key pairs."""
     if request.action.startswith("Describe") or request.action == "CreateLaunchTemplate":
         return []
-    found = {v for name, v in request.params.items() if not name.startswith("Tag") and ID.fullmatch(v)}
+    # What a template says is checked when machines are launched from it.
+    told = {name: v for name, v in request.params.items() if not name.startswith(("Tag", "LaunchTemplateData"))}
+    found = {v for v in told.values() if ID.fullmatch(v)}
     named = [(f"{KINDS[one.partition('-')[0]]}/{one}", one) for one in sorted(found)]
     template = request.params.get("LaunchTemplateName")
     if template and request.action != "CreateLaunchTemplate":

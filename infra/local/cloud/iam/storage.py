@@ -4,6 +4,7 @@ import base64
 import hashlib
 import sys
 from urllib.parse import parse_qs, unquote
+from xml.etree import ElementTree
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
@@ -27,20 +28,30 @@ ON_BUCKET = {
 ON_OBJECT = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject", "DELETE": "DeleteObject"}
 
 
-def name_action(environ: Environ) -> tuple[str, str]:
-    """Return the permission's action that a request to S3 needs, and the ARN that it is about."""
+def name_action(environ: Environ) -> tuple[str, list[str]]:
+    """Return the permission's action that a request to S3 needs, and the ARNs that it is about."""
     path = unquote(str(environ.get("PATH_INFO", ""))).strip("/")
     bucket, _, key = path.partition("/")
     query = parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)
     method, arn = str(environ["REQUEST_METHOD"]), f"arn:aws:s3:::{path}" if path else "*"
     if not bucket:
-        return "ListAllMyBuckets", "*"
+        return "ListAllMyBuckets", ["*"]
     if not key:
         word = next((word for (_, word) in ON_BUCKET if word and word in query), "")
-        return ON_BUCKET.get((method, word), "ListBucket"), arn
+        action = ON_BUCKET.get((method, word), "ListBucket")
+        return action, [f"{arn}/{key}" for key in read_keys(environ)] if action == "DeleteObject" else [arn]
     if "uploadId" in query and method in ("GET", "DELETE"):
-        return ("ListMultipartUploadParts" if method == "GET" else "AbortMultipartUpload"), arn
-    return ON_OBJECT.get(method, "GetObject"), arn
+        return ("ListMultipartUploadParts" if method == "GET" else "AbortMultipartUpload"), [arn]
+    return ON_OBJECT.get(method, "GetObject"), [arn]
+
+
+def read_keys(environ: Environ) -> list[str]:
+    """Return the keys that a request for several objects names; each needs the permission."""
+    try:
+        tree = ElementTree.fromstring(read_body(environ))  # noqa: S314 - only our own programs ask
+    except ElementTree.ParseError:
+        return ["*"]
+    return [one.text or "" for one in tree.iter() if one.tag.rpartition("}")[2] == "Key"] or ["*"]
 
 
 def check_body(environ: Environ) -> Answer | None:

@@ -87,8 +87,9 @@ class Gateway:
             return _send(self._control(path, environ), start_response)
         asked = request.read(environ)
         if asked and asked.service == "s3":
-            action, arn = storage.name_action(environ)
-            asked = replace(asked, action=action, params={"Arn": arn})
+            action, (arn, *more) = storage.name_action(environ)
+            others = {f"Arn.{number}": one for number, one in enumerate(more, 2)}
+            asked = replace(asked, action=action, params={"Arn": arn, **others})
         expired = self._find_expired(asked, environ) if asked else None
         if expired:
             return _send(expired, start_response)

@@ -15,14 +15,16 @@ from hashlib import sha256
 from importlib._bootstrap_external import MAGIC_NUMBER
 from pathlib import Path
 
-from .start import compiled_path
+from .start import choose_archive, compiled_path
 
 # PEP 552: a hash in place of times, which is not compared with a source; then that hash.
 HEADER = MAGIC_NUMBER + b"\1\0\0\0" + bytes(8)
 
 
 def compile_agent() -> None:
-    """Write the compiled archive, atomically."""
+    """Write the compiled archive, atomically, unless a whole one is there."""
+    if choose_archive() == compiled_path():
+        return
     source, content = os.path.realpath(sys.argv[0]), io.BytesIO()
     with zipfile.ZipFile(source) as sources, zipfile.ZipFile(content, "w") as compiled:
         for name in sources.namelist():

@@ -51,6 +51,11 @@ class Uploads:
             self.rounds = Rounds(self.place.bucket, prefix, str(self.number), {"cluster": self.place.about})
         return self.rounds.upload(final=final, wait=wait)
 
+    def settle(self) -> None:
+        """Name large files once they have arrived. Raises one of FAULTS."""
+        if self.rounds:
+            self.rounds.settle()
+
 
 def run_attempt(place: Place, sent: Sent, claim: Claim) -> Outcome:
     """Run an attempt to its end; raises AgentError if it cannot be started, and one of FAULTS."""
@@ -131,9 +136,10 @@ def watch(place: Place, sent: Sent, claim: Claim, uploads: Uploads) -> bool:
             renew_at = now + min(times.renew_s, max(lease_at - now, times.poll_s))
         if now >= min(leave_at, lease_at):
             return True
-        if now >= upload_at:
-            with contextlib.suppress(*FAULTS):
-                uploads.upload(final=False, wait=False)
+        due = now >= upload_at
+        with contextlib.suppress(*FAULTS):
+            uploads.upload(final=False, wait=False) if due else uploads.settle()
+        if due:
             pause_s = min(2 * pause_s, times.upload_s)
             upload_at = time.monotonic() + pause_s
         time.sleep(times.poll_s)

@@ -7,11 +7,12 @@ import hashlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterable, NamedTuple
+from typing import Any, BinaryIO, Callable, Iterable, Mapping, NamedTuple
 
 from ..aws.uploads import Uploads
 from ..aws.wire import ChangedError, Slice
 from ..outputs.sending import Folders
+from .choice import key_of
 from .layout import OUT, PACK_BYTES, SMALL_BYTES
 
 Open = Callable[["dict[str, Any]"], BinaryIO]
@@ -36,9 +37,11 @@ class Contents:
         """By the SHA-256 of a content."""
         self.sizes: dict[str, int] = {}
         """Of each object."""
-        self.coming: dict[str, Future[None]] = {}
+        self.coming: dict[str, tuple[dict[str, Any], Future[None]]] = {}
+        """By the SHA-256 of a content that is being uploaded: its output."""
+        self.arrived: dict[tuple[bool, str], dict[str, Any]] = {}
+        """Outputs uploaded since the last round, which may have another content by now."""
         self.pool = ThreadPoolExecutor(THREADS)
-        self.lock = threading.Lock()
         self.requests = 0
         """How many PUT requests were made, of which S3 bills each."""
 
@@ -51,19 +54,41 @@ class Contents:
         self.requests = manifest["put_requests"]
 
     def bring(self, outputs: Iterable[dict[str, Any]], wait: bool) -> None:
-        """Upload what is missing of these outputs; with `wait`, large ones too. Raises S3Error."""
+        """Upload what is missing of these outputs; with `wait`, large ones too. Raises S3Error.
+
+        A file that is replaced while it is uploaded is uploaded again afterwards.
+        """
+        self.gather(wait=wait)
         files = {each["sha256"]: each for each in outputs if has_content(each)}
         small = {sha256: each for sha256, each in files.items() if each["size_bytes"] < SMALL_BYTES}
         sparse = self.find_sparse(small)
         self.pack({k: each for k, each in small.items() if k not in self.places or self.places[k].object in sparse})
+        busy = {key_of(each) for each, _ in self.coming.values()}
         for sha256, each in files.items():
-            if sha256 not in small and sha256 not in self.places and sha256 not in self.coming:
-                self.coming[sha256] = self.pool.submit(self.upload, each)
-        for sha256, future in list(self.coming.items()):
+            if not (sha256 in small or sha256 in self.places or sha256 in self.coming or key_of(each) in busy):
+                self.coming[sha256] = each, self.pool.submit(self.upload, each)
+        self.gather(wait=wait)
+
+    def gather(self, *, wait: bool = False) -> bool:
+        """Note which large contents have arrived; return whether none is still coming. Raises S3Error."""
+        for sha256, (output, future) in list(self.coming.items()):
             if wait or future.done():
                 del self.coming[sha256]
                 with contextlib.suppress(ChangedError, FileNotFoundError):
                     future.result()
+                    size_bytes, part_bytes = output["size_bytes"], self.uploads.part_bytes
+                    self.places[sha256], self.sizes[sha256] = Place(sha256, 0), size_bytes
+                    self.requests += 1 if size_bytes <= part_bytes else 2 + -(-size_bytes // part_bytes)
+                    self.arrived[key_of(output)] = output
+        return not self.coming
+
+    def find(self, output: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return an output with the place of its content, or of the last that arrived; None without any."""
+        for each in (output, self.arrived.get(key_of(output))):
+            place = self.places.get(each["sha256"]) if each else None
+            if each and place:
+                return {**each, "object": place.object, "offset": place.offset}
+        return None
 
     def find_sparse(self, wanted: dict[str, dict[str, Any]]) -> set[str]:
         """Return the packs of which less than half is still wanted."""
@@ -76,14 +101,9 @@ class Contents:
 
     def upload(self, output: dict[str, Any]) -> None:
         """Upload a file to an object of its own; raises ChangedError, FileNotFoundError, S3Error."""
-        sha256, size_bytes = output["sha256"], output["size_bytes"]
+        sha256 = output["sha256"]
         with self.open_output(output) as file:
-            self.uploads.put(f"{self.prefix}{OUT}{sha256}", Slice(file.fileno(), 0, size_bytes), sha256)
-        with self.lock:
-            self.places[sha256], self.sizes[sha256] = Place(sha256, 0), size_bytes
-            self.requests += (
-                1 if size_bytes <= self.uploads.part_bytes else 2 + -(-size_bytes // self.uploads.part_bytes)
-            )
+            self.uploads.put(f"{self.prefix}{OUT}{sha256}", Slice(file.fileno(), 0, output["size_bytes"]), sha256)
 
     def pack(self, outputs: dict[str, dict[str, Any]]) -> None:
         """Upload small files together; leaves out those that have changed. Raises S3Error."""
@@ -104,10 +124,9 @@ class Contents:
         """Upload a pack."""
         name = hashlib.sha256(content).hexdigest()
         self.uploads.bucket.put(f"{self.prefix}{OUT}{name}", content, sha256=name)
-        with self.lock:
-            self.places.update({sha256: Place(name, offset) for sha256, offset in inside.items()})
-            self.sizes[name] = len(content)
-            self.requests += 1
+        self.places.update({sha256: Place(name, offset) for sha256, offset in inside.items()})
+        self.sizes[name] = len(content)
+        self.requests += 1
 
     def forget(self, objects: set[str]) -> None:
         """Delete objects, and what is known of their contents."""

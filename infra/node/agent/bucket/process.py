@@ -65,7 +65,7 @@ def upload(number: str) -> None:
             fault = tell(folder, config, fault, str(error))
         except AgentError:  # it was removed
             return
-        wait(folder, over, float(config.get("period_s", PERIOD_S)))
+        wait(folder, rounds, over, float(config.get("period_s", PERIOD_S)))
 
 
 def open_rounds(number: str, config: dict[str, Any]) -> Rounds:
@@ -113,7 +113,7 @@ def tell(folder: Path, config: dict[str, Any], before: str, fault: str) -> str:
     return fault
 
 
-def wait(folder: Path, over: bool, period_s: float) -> None:
+def wait(folder: Path, rounds: Rounds | None, over: bool, period_s: float) -> None:
     """Wait until the next round is due: sooner at the job's end, and before the machine's."""
     start = time.monotonic()
     while True:
@@ -123,6 +123,9 @@ def wait(folder: Path, over: bool, period_s: float) -> None:
             return
         if not over and not is_supervised(folder):
             return
+        with contextlib.suppress(*FAULTS):
+            if rounds:
+                rounds.settle()
         time.sleep(min(TICK_S, period_s))
 
 

@@ -12,12 +12,12 @@ from ..aws.wire import NotThereError
 from ..book.tasks import is_array
 from ..outputs.asked import roots_of
 from ..outputs.changes import find_outputs
-from ..outputs.hashing import Key
 from ..records import folder_of, read_json, record_of
 from ..tasks.one import list_tasks
+from .choice import LASTING, choose, choose_last, key_of
 from .contents import Contents, Opener
 from .layout import LOG_BYTES, MANIFEST, OUT, RECORD, VERSION, log_name
-from .logs import find_logs
+from .logs import find_logs, is_log
 
 # What differs from one round to the next though nothing has happened.
 CLOCKS = ("now", "seconds", "log_bytes", "fetched", "left_s")
@@ -43,8 +43,10 @@ class Rounds:
             self.log_bytes = self.manifest["log_bytes"]
         there = {each.key[len(prefix + OUT) :] for each in bucket.list(prefix + OUT)}
         self.contents.forget(there - self.used())  # what an earlier process left without naming it in a manifest
-        self.stale: set[str] = set()
-        """Objects that the manifest before the last mentions, and the last does not."""
+        self.restless: dict[str, int] = {}
+        """How many rounds in a row have found each unfinished file so."""
+        self.waiting: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
+        """What the last round found, if not all of it had arrived: its manifest, and the outputs."""
 
     def read(self, name: str) -> dict[str, Any]:
         """Return an object's JSON; an empty one if there is none."""
@@ -64,60 +66,60 @@ class Rounds:
         """
         self.upload_record()
         self.upload_log()
-        started = final or "started_at" in read_json(self.folder / "state.json", {})
-        found = find_outputs(self.number, settled=not final, running=True) if started else {}
-        unsettled, before = {*found.get("unsettled", ())}, self.outputs
-        outputs = [*found.get("outputs", ()), *find_logs(sorted(unsettled), self.opener, before)]
-        self.contents.bring(outputs, wait=final or wait)
-        kept = self.place(outputs, before, unsettled)
-        complete = final and not found.get("unreadable") and len(kept) == len(outputs)
-        manifest = {
-            "version": VERSION,
-            **{name: value for name, value in found.items() if name != "job"},
-            "job": record_of(self.number),
-            "tasks": list_tasks(self.number)["tasks"] if is_array(self.folder) else [],
-            "outputs": kept,
-            "log_bytes": self.log_bytes,
-            "final": complete,
+        header = {"version": VERSION, "job": record_of(self.number), "tasks": self.list_tasks()}
+        if not final and "started_at" not in read_json(self.folder / "state.json", {}):
+            self.announce({**header, "outputs": self.manifest.get("outputs", [])}, [])  # what it resumes from
+            return False
+        found = find_outputs(self.number, settled=not final, running=True)
+        before = {key_of(each): each for each in self.manifest.get("outputs", ())}
+        outputs, logs = found.pop("outputs"), [*find_logs(found["unsettled"], self.opener, before)]
+        self.contents.bring([*outputs, *logs], wait=final or wait)
+        self.restless = {
+            name: LASTING + 1 if is_log(name) else self.restless.get(name, 0) + 1 for name in found["unsettled"]
         }
-        if differs(manifest, self.manifest):
-            self.publish(manifest)
+        outputs += filter(None, map(self.contents.find, logs))  # nothing waits for a log
+        return self.conclude({**found, **header}, outputs, final=final)
+
+    def list_tasks(self) -> list[dict[str, Any]]:
+        """Return the tasks of an array as this machine knows them."""
+        return list(list_tasks(self.number)["tasks"]) if is_array(self.folder) else []
+
+    def settle(self) -> None:
+        """Name what the last round could not wait for, once all of it has arrived. Raises S3Error."""
+        if self.waiting and self.contents.gather():
+            self.conclude(*self.waiting, final=False)
+            self.waiting = None
+
+    def conclude(self, manifest: dict[str, Any], outputs: list[dict[str, Any]], *, final: bool) -> bool:
+        """Name what has arrived; return whether the bucket has all of an ended job. Raises S3Error."""
+        before = self.manifest.get("outputs", [])
+        if final:
+            choice = choose_last(outputs, self.contents.find, before)
+        else:
+            choice = choose(outputs, self.contents.find, before, self.restless)
+        complete = final and not manifest["unreadable"] and len(choice.entries) == len(outputs)
+        self.announce({**manifest, "outputs": choice.entries, "final": complete}, outputs)
+        self.contents.arrived.clear()
+        self.waiting = (manifest, outputs) if choice.late and not final else None
         return complete
 
-    @property
-    def outputs(self) -> dict[Key, dict[str, Any]]:
-        """What the bucket has, by whether it is outside the working tree, and by name."""
-        return {(each["outside"], each["path"]): each for each in self.manifest.get("outputs", ())}
-
-    def place(
-        self, outputs: list[dict[str, Any]], before: dict[Key, dict[str, Any]], unsettled: set[str]
-    ) -> list[dict[str, Any]]:
-        """Return the outputs that the bucket has; of changing ones the last complete version."""
-        kept: dict[Key, dict[str, Any]] = {}
-        for each in outputs:
-            key, place = (each["outside"], each["path"]), self.contents.places.get(each["sha256"])
-            if each["link"] is not None or not each["size_bytes"]:
-                kept[key] = {**each, "object": "", "offset": 0}
-            elif place:
-                kept[key] = {**each, "object": place.object, "offset": place.offset}
-            elif key in before:
-                kept[key] = before[key]
-        kept.update({key: each for key, each in before.items() if key[1] in unsettled and key not in kept})
-        return list(kept.values())
-
-    def publish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest, and delete what neither it nor the one before mentions."""
-        before = self.used()
+    def announce(self, manifest: dict[str, Any], outputs: list[dict[str, Any]]) -> None:
+        """Write a manifest if it says more; delete what it, the last and these outputs do not need."""
+        manifest = {"final": False, **manifest, "log_bytes": self.log_bytes}
+        if not differs(manifest, self.manifest):
+            return
+        before, sizes = self.used(), self.contents.sizes
         self.contents.requests += 1
         objects = {each["object"] for each in manifest["outputs"] if each["object"]}
-        manifest["objects"] = {name: self.contents.sizes[name] for name in sorted(objects)}
+        manifest["objects"] = {name: sizes[name] for name in sorted(objects)}
         manifest.update(
             round=self.manifest.get("round", 0) + 1, written_at=time.time(), put_requests=self.contents.requests
         )
         self.bucket.put(self.prefix + MANIFEST, json.dumps(manifest).encode())
         self.manifest = manifest
-        gone, self.stale = self.stale - objects - before, before - objects
-        self.contents.forget(gone | self.stale if manifest["final"] else gone)
+        found = filter(None, map(self.contents.find, outputs))
+        kept = objects if manifest["final"] else objects | before | {each["object"] for each in found}
+        self.contents.forget(set(sizes) - kept)
 
     def upload_record(self) -> None:
         """Upload the job's record if something has happened to it."""

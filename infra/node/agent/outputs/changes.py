@@ -148,8 +148,11 @@ class Look:
         """Describe each file at a path and below that differs from what was `sent`."""
 
         def complain(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
-                self.unreadable.append(found.name_of(Path(str(error.filename))))
+            name = found.name_of(Path(str(error.filename)))
+            if isinstance(error, FileNotFoundError):
+                self.note_vanished(name)
+            else:
+                self.unreadable.append(name)
 
         outside, above = bool(found.base), f"{found.base}/" if found.base else ""
         alone = [(found.name, str(found.path))]
@@ -164,13 +167,19 @@ class Look:
                     entry = describe_link(path, found.root, sent.get(name, {}))
                 else:
                     entry = self.describe((outside, name), path, info, sent.get(name, {}))
-            except FileNotFoundError:  # a running job may delete it
+            except FileNotFoundError:
+                self.note_vanished(name)
                 continue
             except OSError:
                 self.unreadable.append(name)
                 continue
             if entry:
                 self.entries[outside, name] = {"path": name, "outside": outside, **entry}
+
+    def note_vanished(self, name: str) -> None:
+        """Count what a running job has just deleted as unfinished: the list may not have what replaces it."""
+        if self.unsettled is not None:
+            self.unsettled_names.append(name)
 
     def look_at_task(self, folder: Path, index: str, sieve: Sieve) -> None:
         """Describe what a task of an array that runs now has written, and its log, which only grows."""
