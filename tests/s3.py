@@ -89,8 +89,9 @@ class Handler(BaseHTTPRequestHandler):
             return True
         asked = urlsplit(self.path)
         environ = {"PATH_INFO": asked.path, "QUERY_STRING": asked.query, "REQUEST_METHOD": self.command}
-        action, arn = storage.name_action(environ)
-        return policies.is_allowed(policy, permissions.Need(f"s3:{action}", arn, {}, {}), {})
+        action, arns = storage.name_action(environ)
+        needs = [permissions.Need(f"s3:{action}", arn, {}, {}) for arn in arns]
+        return all(policies.is_allowed(policy, need, {}) for need in needs)
 
     def reply(self, status: int, headers: dict[str, str], answer: bytes) -> None:
         self.send_response_only(status)

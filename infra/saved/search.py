@@ -90,6 +90,8 @@ def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> Sav
 
     def look(index: int) -> tuple[SentState | None, SavedJob | None]:
         state = read_sent(store, prefix, index) if index in attempts else None
+        if state:  # an array pays for its machines, whose work is found by when its tasks ran there
+            state = replace(state, claim=replace(state.claim, before_s=0.0))
         last = done[index].attempt if index in done else attempts.get(index, 0)
         return state, open_attempt(store, cluster, prefix, index, last, state) if last else None
 

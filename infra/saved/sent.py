@@ -63,6 +63,8 @@ class Claim:
     failures: int
     number: int
     """Of the job on the laptop; an attempt may have another one on its machine."""
+    before_s: float = 0.0
+    """How long earlier attempts worked, as far as they said that they had started."""
 
 
 UNCLAIMED = Claim("", 0, 0, "", "", 0, 0, 0)
@@ -80,8 +82,12 @@ class SentState:
         return replace(self, end=End("interrupted", None, ENDED, self.claim.attempt, time.time()))
 
     def correct(self, job: Job) -> Job:
-        """Return a job with the state of its task: the end of an attempt need not be the task's."""
-        job = replace(job, number=self.claim.number)
+        """Return a job with the state of its task: the end of an attempt need not be the task's.
+
+        Its seconds, for which it pays, are those of all attempts.
+        """
+        seconds = None if job.seconds is None else job.seconds + self.claim.before_s
+        job = replace(job, number=self.claim.number, seconds=seconds)
         if self.end:
             reason = self.end.reason[:MOST_LETTERS] or job.reason
             return replace(job, state=self.end.state, exit_code=self.end.exit_code, reason=reason)

@@ -101,6 +101,9 @@ def test_a_notice_ends_the_attempt_and_releases_the_claim(sending: Sending) -> N
     sending.boot()
     assert sending.end()["attempt"] == 2
     assert json.loads(sending.output("state.json")) == count(4)
+    resumed = read_saved(sending.open_store(), "trial", sending.prefix)
+    before_s = sending.get("tasks/0/claim")["before_s"]
+    assert resumed and before_s > 0 and (resumed.current.seconds or 0) > before_s  # both attempts cost
     assert "AWS reclaims this spot machine" in sending.log(1)
 
 

@@ -166,7 +166,8 @@ def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Foll
         return claim if claim.renew() else None
     if etag and before["machine"] != RELEASED and not watch.is_stale(task, etag, age_s):
         return None
-    content = {"attempt": 1, "machine": place.machine, "beat": 0, **follow(task, before)}
+    told = follow(task, {**before, "renewed_at": time.time() - age_s})
+    content = {"attempt": 1, "machine": place.machine, "beat": 0, **told}
     try:
         etag = place.write(content, "tasks", task, "claim", absent=not etag, match=etag)
     except TakenError:

@@ -30,7 +30,9 @@ class Reached(NamedTuple):
         """What differs from one state to another; "" without any."""
         if not self.attempt:
             return ""
-        written = set(filter(is_log, self.manifest["unsettled"]))  # no attempt starts from the beginning of a log
+        written = set(
+            filter(is_log, self.manifest.get("unsettled", ()))
+        )  # no attempt starts from the beginning of a log
         files = [
             [each["path"], each["sha256"], each["link"]]
             for each in self.manifest["outputs"]
@@ -49,12 +51,21 @@ def find_reached(place: Place, task: int, last: int) -> Reached:
 
 
 def follow(place: Place, task: int, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the claim after another: the attempt's number, and how often there was no progress."""
+    """Return the claim after another: the attempt's number, what came before, how often without progress."""
     last = int(before.get("attempt", 0))
-    mark = find_reached(place, task, last).mark
-    fruitless = int(before["fruitless"]) + 1 if last and mark == before["mark"] else 0
+    reached = find_reached(place, task, last)
+    fruitless = int(before["fruitless"]) + 1 if last and reached.mark == before["mark"] else 0
     kept = {"why": before.get("why", ""), "failures": before.get("failures", 0)}
-    return {**kept, "attempt": last + 1, "mark": mark, "fruitless": fruitless}
+    spent_s = float(before.get("before_s", 0)) + measure(reached, before)
+    return {**kept, "attempt": last + 1, "mark": reached.mark, "fruitless": fruitless, "before_s": spent_s}
+
+
+def measure(reached: Reached, before: Mapping[str, Any]) -> float:
+    """Return how long the attempt of a claim worked, as far as it has said that it had started."""
+    if not reached.attempt or reached.attempt != before["attempt"] or not reached.manifest["round"]:
+        return 0.0
+    started_at = reached.manifest["job"]["started_at"]
+    return max(float(before["renewed_at"]) - started_at, 0.0) if started_at else 0.0
 
 
 def take_over(place: Place, task: int, attempt: int, folder: Path) -> None:
