@@ -95,10 +95,16 @@ def watch(laptop: Laptop, region: str = "us-east-1") -> Watch:
 
 def has_machines(laptop: Laptop) -> bool:
     """Tell whether a machine of ours lives in a laptop's local cloud, without a command of its own for each look."""
+    return bool(living_clusters(laptop))
+
+
+def living_clusters(laptop: Laptop) -> set[str]:
+    """Name the clusters with a machine in a laptop's local cloud, without a command of its own for each look."""
     cloud = process.find(laptop.home / ".local/state/gpujob/local")
     with suppress(BotoCoreError, ClientError):  # a cloud without machines ends, perhaps just now
-        return cloud is not None and bool(Watch(cloud).living())
-    return False
+        tags = [tag for one in (Watch(cloud).living() if cloud else ()) for tag in one["Tags"]]
+        return {tag["Value"] for tag in tags if tag["Key"] == CLUSTER_TAG}
+    return set()
 
 
 def remains(laptop: Laptop) -> list[str]:

@@ -65,13 +65,14 @@ class Site:
     def check(self) -> None:
         """Every group that keeps machines has an end in AWS, every machine belongs to one and has an end of its own."""
         account, now = self.account, time.time()
+        living = self.watch.living()  # before the groups, which launch more meanwhile
         members = set()
         for group in groups.find_groups(account):
             end = schedule.find_end(account, group.name)
             assert group.capacity == 0 or (end is not None and now < end < now + HOURS * 3600 + 60), group
             members |= {one.instance_id for one in group.members}
         control.set_caller(self.watch.cloud)  # ann may not read user data
-        for machine in self.watch.living():
+        for machine in living:
             end = self.watch.lease_end_s(machine["InstanceId"])
             assert end is not None and now < end < now + HOURS * 3600 + 60, machine
             assert machine["InstanceId"] in members

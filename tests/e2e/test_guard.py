@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.cloudwatch import has_machines, keep_alive, watch
+from tests.cloudwatch import has_machines, keep_alive, living_clusters, watch
 from tests.conftest import epoch, wait_for
 
 pytestmark = pytest.mark.timeout(400)
@@ -31,48 +31,52 @@ def check_gone(laptop) -> None:
     assert "gone" in laptop.type("ls", "--dry-run").out
 
 
-def test_a_machine_that_nothing_uses_ends_itself_but_not_while_a_job_runs_or_its_outputs_wait(laptop):
+def test_a_machine_that_nothing_uses_ends_itself_but_not_with_outputs_a_login_or_what_was_left_computing(laptop):
+    """Three machines at a time, so that one wait does for all of them."""
     laptop.write("work.py", "open('model.bin', 'w').write('weights')")
-    up = laptop.type("up", "--dry-run", "--idle-stop", f"{IDLE_S}s")
-    assert up.code == 0, up.said
-    assert "idle, once all outputs are downloaded" in up.err
-    assert laptop.type("run", "--detach", "work.py").code == 0
-    assert laptop.type("wait").code == 0
-    time.sleep(IDLE_S + 1)  # longer than it may be idle, with outputs that are not home
-    assert has_machines(laptop)
-    assert laptop.type("fetch").code == 0
-    check_gone(laptop)
-    assert (laptop.project / "runs/project-1/files/model.bin").read_text() == "weights"
-    assert laptop.type("down").code == 0
 
+    def launch(name: str) -> None:
+        up = laptop.type("up", name, "--dry-run", "--idle-stop", f"{IDLE_S}s")
+        assert (up.code, "idle, once all outputs are downloaded" in up.err) == (0, True), up.said
 
-def test_a_login_keeps_an_idle_machine(laptop):
-    assert laptop.type("up", "--dry-run", "--idle-stop", f"{IDLE_S}s").code == 0
-    login = laptop.start("ssh", "--", "sh", "-c", f"sleep {IDLE_S + 2}; echo still there")
-    assert login.communicate(timeout=120)[0] == b"still there\n"
-    check_gone(laptop)
-
-
-def test_what_was_left_computing_without_a_login_keeps_an_idle_machine(laptop):
-    assert laptop.type("up", "--dry-run", "--idle-stop", f"{IDLE_S}s").code == 0
+    launch("outputs")
+    assert laptop.type("run", "--cluster", "outputs", "--detach", "work.py").code == 0
+    assert laptop.type("wait", "--cluster", "outputs").code == 0
+    launch("login")
+    login = laptop.start("ssh", "login", "--", "sh", "-c", f"sleep {IDLE_S + 2}; echo still there")
+    launch("left")
     left = "nohup sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $!"
-    pid = int(laptop.type("ssh", "--", "sh", "-c", left).out)
-    time.sleep(IDLE_S + 4)
-    assert has_machines(laptop)
+    pid = int(laptop.type("ssh", "left", "--", "sh", "-c", left).out)
+    time.sleep(IDLE_S + 4)  # longer than they may be idle
+    assert {"outputs", "left"} <= living_clusters(laptop)
+    assert login.communicate(timeout=120)[0] == b"still there\n"
     os.kill(pid, signal.SIGKILL)
+    assert laptop.type("fetch", "--cluster", "outputs").code == 0
     check_gone(laptop)
+    assert (laptop.project / "runs/outputs-1/files/model.bin").read_text() == "weights"
+    assert [laptop.type("down", name).code for name in ("outputs", "login", "left")] == [0, 0, 0]
 
 
-def test_jobs_are_told_before_the_lease_ends(laptop):
+def test_jobs_are_told_before_the_lease_ends_and_an_extended_one_holds_on_the_machine_and_in_the_tags(laptop):
+    """Two machines with leases of 45 s, of which the last tenth is the warning; one is extended."""
     laptop.write("train.py", CATCHES_SIGTERM)
-    assert (
-        laptop.type("up", "--dry-run", "--max-hours", "0.0125").code == 0
-    )  # 45 s, of which the last tenth is the warning
-    run = laptop.type("run", "train.py")
-    assert "told to finish" in run.out, run.said
-    assert "the lease, and with it the machine, ends soon" in run.out
-    assert run.code == 0
-    check_gone(laptop)
+    assert laptop.type("up", "told", "--dry-run", "--max-hours", "0.0125").code == 0
+    run = laptop.start("run", "--cluster", "told", "train.py")
+    assert laptop.type("up", "extended", "--dry-run", "--max-hours", "0.0125").code == 0
+    extend = laptop.type("extend", "extended", "1h")
+    assert (extend.code, "at most" in extend.err) == (0, True), extend.said
+    found = {each["name"]: each for each in json.loads(laptop.type("ls", "--json").out)}
+    until = epoch(found["extended"]["lease_until"])
+    assert until - time.time() > 3000
+    assert int(laptop.type("ssh", "extended", "--", "gpujob-lease").out) == int(until)
+
+    out, err = run.communicate(timeout=120)
+    assert b"told to finish" in out, err
+    assert b"the lease, and with it the machine, ends soon" in out
+    assert run.returncode == 0
+    time.sleep(max(0, until - 3600 - time.time()) + 1)
+    wait_for(lambda: living_clusters(laptop) == {"extended"}, "end of the machine that was not extended")
+    assert "gone" in laptop.type("ls", "--dry-run").out
 
 
 def test_jobs_are_told_before_the_spot_market_takes_the_machine_and_count_as_preempted(laptop):
@@ -102,18 +106,6 @@ def test_jobs_are_told_before_the_spot_market_takes_the_machine_and_count_as_pre
     states = [laptop.type("receipt", str(number)).out for number in (1, 2, 3)]
     shown = [next(line.split(None, 1)[1] for line in out.splitlines() if line.startswith("  state")) for out in states]
     assert shown == ["succeeded (exit 0)", "preempted (exit 143)", "preempted"]
-
-
-def test_an_extended_lease_holds_on_the_machine_and_in_the_tags(laptop):
-    assert laptop.type("up", "--dry-run", "--max-hours", "0.0125").code == 0
-    extend = laptop.type("extend", "1h")
-    assert extend.code == 0, extend.said
-    assert "at most" in extend.err
-    [cluster] = json.loads(laptop.type("ls", "--json").out)
-    assert epoch(cluster["lease_until"]) - time.time() > 3000
-    assert int(laptop.type("ssh", "--", "gpujob-lease").out) == int(epoch(cluster["lease_until"]))
-    time.sleep(max(0, epoch(cluster["lease_until"]) - 3600 - time.time()) + 1)
-    assert has_machines(laptop)  # past its first end
 
 
 @pytest.mark.parametrize("words", [("--hours", "0"), ("--hours", "soon"), ()])

@@ -31,6 +31,9 @@ def test_a_send_killed_again_and_again_bills_nothing_without_an_end_and_runs_onl
     for point, capacity in (("PutScheduledUpdateGroupAction:after", 0), ("UpdateAutoScalingGroup:after", 1)):
         site.kill_send(point, "again", "right", ends=False)
         assert site.capacity("again") == capacity, point
+    wait_for(lambda: site.boots("again"), "machine")
+    early = site.laptop.type("down", "again", "--dry-run")  # before it has uploaded anything
+    assert (early.code, "of 'again' has" in early.err, site.capacity("again")) == (1, True, 1), early.said
     before = site.read("again", "send.json")
     other = site.send("again", "other", ends=False)
     assert (other.code, "gpujob jobs --cluster again" in other.err) == (2, True), other.said
