@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.arrays.grids import Factor, Values, check_name, check_names, check_value, make_axis
+from cli.options.context import launcher_here
 from infra.errors import UsageError
 
 MOST_BYTES = 16 << 20
@@ -20,7 +21,7 @@ def read_grid(path: Path) -> list[Factor]:
     readers = {".csv": read_csv, ".toml": read_toml}
     if path.suffix.lower() not in readers:
         raise UsageError(
-            f"--grid-file {path} is neither a .csv nor a .toml file", "gpujob run --grid-file sweep.csv ..."
+            f"--grid-file {path} is neither a .csv nor a .toml file", f"{launcher_here()} --grid-file sweep.csv ..."
         )
     if path.stat().st_size > MOST_BYTES:
         raise UsageError(f"{path} is larger than {MOST_BYTES >> 20} MiB, too large for a grid", AGAIN)
@@ -94,7 +95,7 @@ def read_toml(path: Path, text: str) -> list[Factor]:
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(each, dict) for each in value)):
             raise UsageError(
                 f"{path}: [{name}] is a table; a line has a list of values: lr = [1e-3, 1e-4]",
-                "to name each combination, use a CSV file: gpujob run --grid-file sweep.csv ...",
+                f"to name each combination, use a CSV file: {launcher_here()} --grid-file sweep.csv ...",
             )
     listed = {name: value if isinstance(value, list) else [value] for name, value in found.items()}
     return [make_axis(name, [*map(as_text, values)], f"{path}: {name}") for name, values in listed.items()]

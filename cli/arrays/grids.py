@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 
+from cli.options.context import launcher_here
 from infra.errors import UsageError
 from infra.model import MOST_TASKS
 from infra.node.agent.book.tasks import variable_of
@@ -15,7 +16,6 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", re.ASCII)
 VALUE = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]*))\s*(,|$)')
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 MOST_CHARACTERS = 1000
-EXAMPLE = "gpujob run --grid lr=1e-3,1e-4 train.py --lr {lr}"
 Values = Mapping[str, str]
 """What a grid sets for one task, by name."""
 
@@ -33,7 +33,7 @@ def parse_axis(text: str) -> Factor:
     """Parse NAME=V1,V2; a value with a comma is quoted as in CSV. Raises UsageError."""
     name, equals, values = text.partition("=")
     if not equals:
-        raise UsageError(f"--grid {text} is not NAME=VALUE,VALUE", EXAMPLE)
+        raise UsageError(f"--grid {text} is not NAME=VALUE,VALUE", example())
     return make_axis(name.strip(), split_values(name.strip(), values), f"--grid {name.strip()}")
 
 
@@ -41,7 +41,7 @@ def make_axis(name: str, values: Sequence[str], where: str) -> Factor:
     """Return the values of a name; raises UsageError for a name or value that is invalid or repeated."""
     check_name(name, where)
     if not values:
-        raise UsageError(f"{where} has no values", EXAMPLE)
+        raise UsageError(f"{where} has no values", example())
     for value in values:
         check_value(value, where)
     twice = next((value for at, value in enumerate(values) if value in values[:at]), None)
@@ -57,15 +57,15 @@ def split_values(name: str, text: str) -> list[str]:
         match = VALUE.match(text, at)
         if match is None:
             raise UsageError(
-                f"--grid {name}: a quote in {text!r} is not closed, or not at the start of a value", EXAMPLE
+                f"--grid {name}: a quote in {text!r} is not closed, or not at the start of a value", example()
             )
         quoted, plain, comma = match.groups()
         if quoted is None and not plain.strip():
-            raise UsageError(f'--grid {name} has an empty value; if you mean it, write ""', EXAMPLE)
+            raise UsageError(f'--grid {name} has an empty value; if you mean it, write ""', example())
         if quoted is None and not is_balanced(plain):
             raise UsageError(
                 f"--grid {name}: '{plain.strip()}' has brackets or quotes that are not closed before the comma",
-                f"quote each value that has a comma: gpujob run --grid {suggest_quotes(name, text)} ...",
+                f"quote each value that has a comma: {launcher_here()} --grid {suggest_quotes(name, text)} ...",
             )
         found.append(plain.strip() if quoted is None else quoted.replace('""', '"'))
         if not comma:
@@ -99,7 +99,8 @@ def check_name(name: str, where: str) -> None:
     """Raise UsageError if a name cannot stand in braces and in a variable's name."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{where}: '{name}' is not a valid name; a letter is followed by letters, digits, '_', '-' and '.'", EXAMPLE
+            f"{where}: '{name}' is not a valid name; a letter is followed by letters, digits, '_', '-' and '.'",
+            example(),
         )
 
 
@@ -111,7 +112,7 @@ def check_value(value: str, where: str) -> None:
             "put it into a file of the project, and its name into the grid",
         )
     if "\0" in value or not is_text(value):
-        raise UsageError(f"{where} has a value that is not UTF-8 text: {value!r}", EXAMPLE)
+        raise UsageError(f"{where} has a value that is not UTF-8 text: {value!r}", example())
 
 
 def is_text(value: str) -> bool:
@@ -130,7 +131,7 @@ def combine(factors: Sequence[Factor]) -> list[Values]:
     if count > MOST_TASKS:
         raise UsageError(
             f"the grid has {count:,} combinations ({describe(factors)}); an array has at most {MOST_TASKS:,} tasks",
-            "leave out values, or name the combinations in a file: gpujob run --grid-file sweep.csv ...",
+            f"leave out values, or name the combinations in a file: {launcher_here()} --grid-file sweep.csv ...",
         )
     return [dict(chain.from_iterable(each.items() for each in rows)) for rows in product(*(f.rows for f in factors))]
 
@@ -146,7 +147,9 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         before = known.setdefault(variable_of(name), name)
         if before is not name and before != name:
-            raise UsageError(f"'{before}' and '{name}' of the grid are the same variable, {variable_of(name)}", EXAMPLE)
+            raise UsageError(
+                f"'{before}' and '{name}' of the grid are the same variable, {variable_of(name)}", example()
+            )
     twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
     if twice:
         raise UsageError(f"the grid sets {twice} twice", f"name all its values at once: --grid {twice}=VALUE,VALUE")
@@ -155,3 +158,8 @@ def check_names(names: Sequence[str]) -> None:
 def describe(factors: Iterable[Factor]) -> str:
     """Return what a grid is made of: lr (2) x seed (3)."""
     return " x ".join(f"{factor.title} ({len(factor.rows)})" for factor in factors)
+
+
+def example() -> str:
+    """Return a command with a grid, for errors."""
+    return f"{launcher_here()} --grid lr=1e-3,1e-4 train.py --lr {{lr}}"

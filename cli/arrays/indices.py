@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from cli.options.context import launcher_here
 from infra.errors import UsageError
 from infra.model import MOST_TASKS
 
@@ -39,7 +40,9 @@ def parse_range(part: str, whole: str) -> range:
         raise UsageError(f"--array {whole}: {what}, such as 0-99 or 1,3,7-9", EXAMPLE)
     first, last, step = int(found[1]), int(found[2] or found[1]), int(found[3] or 1)
     if last < first:
-        raise UsageError(f"--array {whole}: {part} ends before it begins", f"gpujob run --array {last}-{first} ...")
+        raise UsageError(
+            f"--array {whole}: {part} ends before it begins", f"{launcher_here()} --array {last}-{first} ..."
+        )
     if step < 1:
         raise UsageError(f"--array {whole}: a step is 1 or more", EXAMPLE)
     return range(first, last + 1, step)

@@ -11,6 +11,7 @@ from cli.arrays.gridfiles import read_grid
 from cli.arrays.grids import Factor, combine, list_names, parse_axis
 from cli.arrays.indices import Indices, parse_indices
 from cli.arrays.placeholders import check_placeholders, check_shell, find_names
+from cli.options.context import launcher_here
 from cli.options.declared import add_options, option, typed_option
 from cli.terminal import formats, show
 from infra.errors import UsageError
@@ -100,7 +101,7 @@ def choose_tasks(indices: Indices, factors: Sequence[Factor]) -> tuple[Task, ...
     if beyond is not None:
         raise UsageError(
             f"--array {beyond}: the grid has {formats.plural(len(grid), 'combination')}, numbered from 0",
-            f"gpujob run --array 0-{len(grid) - 1} ...",
+            f"{launcher_here()} --array 0-{len(grid) - 1} ...",
         )
     return tuple(Task(index, grid[index]) for index in indices.chosen or range(len(grid)))
 

@@ -27,7 +27,7 @@ from cli.options.declared import (
 )
 from cli.options.durations import parse_duration
 from cli.options.values import parse_gpu
-from infra.errors import UsageError
+from infra.errors import NotFoundError, UsageError
 from infra.model import Gpu
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def run(
     gpujob logs -f. --down terminates the cluster whatever the exit code, unless a download failed, another job is
     running or queued, or you detached. --gpu shows a plan and asks, as gpujob up does, unless the cluster exists.
     """  # noqa: D301  click reads the backspace
-    found = None if gpu or dry_run else find_cluster(cluster)
+    found = None if gpu or dry_run else find_target(context, cluster, options)
     check_options(context, found.name if found else own_name(cluster), down=down, detach=options["detach"])
     from cli.steps.running import Manner, run_job
     from infra.cluster import connections
@@ -113,6 +113,15 @@ def run(
         wanted = request if options["nodes"] else spread(request, found)
         ended = run_job(connect(), project, distribute(wanted, found.gpu_count, launcher, options["nproc"]), manner)
     sys.exit(end_run(found, *ended, down=down, yes=yes) if ended else 0)
+
+
+def find_target(context: click.Context, cluster: str | None, options: RunOptions) -> "Cluster":
+    """Return the cluster of a job; raises UsageError without its script, or else NotFoundError."""
+    try:
+        return find_cluster(cluster)
+    except NotFoundError:
+        prepare(context, options)
+        raise
 
 
 def list_flags(nodes: int, *, dry_run: bool, yes: bool) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cli.facts.clusters import cluster_facts
 from cli.facts.jobs import job_facts
 from cli.facts.times import instant
-from cli.notices.space import space_warning
+from cli.notices.space import space_warning, upload_warning
 from cli.options.context import cluster_flag, script_here
 from cli.terminal import formats, show
 from infra.base.money import format_rate, format_usd
@@ -90,7 +90,7 @@ def job_row(each: "JobUse") -> dict[str, str]:
 def plain_lines(cluster: "Cluster", uses: Uses) -> Iterator[str]:
     """Yield a frame as lines: the machines' usage, then the jobs, tab-separated."""
     yield from (f"{name.strip()}\t{text}" for name, text in head(cluster, uses).items())
-    yield from filter(None, [warn_of_space(cluster, uses)])
+    yield from list_warnings(cluster, uses)
     rows = [job_row(each) for each in uses[0].jobs]
     if rows:
         yield "\t".join(rows[0])
@@ -115,14 +115,16 @@ def frame(cluster: "Cluster", uses: Uses, note: str, width: int) -> "Group":
         row["last line"] = row["last line"][: room_for_lines(rows, width)]
         jobs.add_row(*(Text(text, style="yellow" if row["state"] == "stalled" else "") for text in row.values()))
     run = show.complete(f"no jobs yet. Run one: gpujob run{cluster_flag(cluster.name)} {script_here()}")
-    note = note or warn_of_space(cluster, uses)
+    note = note or "\n".join(list_warnings(cluster, uses))
     end = Text(note or "q or Ctrl-C exits; jobs keep running", style="red" if note else "dim")
     return Group(facts, Text(), jobs if rows else Text(run), end)
 
 
-def warn_of_space(cluster: "Cluster", uses: Uses) -> str:
-    """Return a warning about the nearly full disk of the machine that jobs run on; otherwise ""."""
-    return show.complete(space_warning(cluster.name, uses[0].disk_bytes, uses[0].disk_free_bytes))
+def list_warnings(cluster: "Cluster", uses: Uses) -> list[str]:
+    """Return warnings: the disk of the machine that jobs run on is nearly full, uploads fail."""
+    full = show.complete(space_warning(cluster.name, uses[0].disk_bytes, uses[0].disk_free_bytes))
+    failing = upload_warning(next((use.upload_fault for use in uses if use.upload_fault), ""))
+    return [warning for warning in (full, failing) if warning]
 
 
 def room_for_lines(rows: "list[dict[str, str]]", width: int) -> int:

@@ -30,13 +30,18 @@ def warn_of_space(cluster: str, space: "Space") -> None:
         show.say(warning)
 
 
+def upload_warning(fault: str) -> str:
+    """Return a warning about a machine that cannot upload to its bucket at the moment; otherwise ""."""
+    if not fault:
+        return ""
+    why = show.printable(fault)
+    return f"warning: nothing is uploaded to the bucket: {why}\n  outputs stay on the machine until its lease ends"
+
+
 def warn_of_upload(fault: str) -> None:
     """Warn if a machine cannot upload to its bucket at the moment."""
-    if fault:
-        why = show.printable(fault)
-        show.say(
-            f"warning: nothing is uploaded to the bucket: {why}\n  outputs stay on the machine until its lease ends"
-        )
+    if warning := upload_warning(fault):
+        show.say(warning)
 
 
 def show_largest_folders(files: "Iterable[File] | Iterable[Output]") -> None:

@@ -124,6 +124,12 @@ def script_here() -> str:
     return shlex.quote([*usual, *(name for name in names if name not in NO_SCRIPTS), "SCRIPT"][0])
 
 
+def launcher_here() -> str:
+    """Return how to run a script in a suggested command: gpujob run, or gpujob send where that was typed."""
+    context = click.get_current_context(silent=True)
+    return "gpujob send" if context and context.info_name == "send" else "gpujob run"
+
+
 def here() -> Path:
     """Return the current folder; raises UsageError if it was deleted."""
     folder = find_here()

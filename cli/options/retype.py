@@ -69,7 +69,7 @@ def retype(typed: Sequence[str], change: Change) -> str:
             taken = bool(change.value) and name == change.word and not equals
         else:
             kept.append(word)
-    last = 1 if words[:1] == ["run"] else len(kept)  # after its script, an option would be the script's
+    last = 1 if words[:1] in (["run"], ["send"]) else len(kept)  # after its script, an option would be the script's
     at = last if place is None else place
     kept[at:at] = [change.word, change.value] if change.value else [change.word]
     return shlex.join(["gpujob", *kept])

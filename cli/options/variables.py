@@ -10,7 +10,7 @@ import click
 from dotenv.parser import parse_stream
 from dotenv.variables import Variable, parse_variables
 
-from cli.options.context import script_here
+from cli.options.context import launcher_here, script_here
 from infra.errors import UsageError
 
 
@@ -20,7 +20,7 @@ def read_variables(pairs: Sequence[str], file: Path | None) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise UsageError(f"'{pair}' is not NAME=VALUE", f"gpujob run --env NAME=VALUE {script_here()}")
+            raise UsageError(f"'{pair}' is not NAME=VALUE", f"{launcher_here()} --env NAME=VALUE {script_here()}")
         variables[name] = value
     return variables
 

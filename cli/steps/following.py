@@ -17,7 +17,7 @@ from cli.terminal import progress, show
 from cli.terminal.output import Output
 from cli.terminal.streams import discard_output
 from infra.cluster.connections import reach
-from infra.errors import GoneError, GpujobError, NodeError
+from infra.errors import GoneError, GpujobError, NodeError, NotFoundError
 from infra.fetch.outputs import Wanted, fetch
 from infra.node import client
 from infra.run import following
@@ -152,6 +152,10 @@ def download_all(connection: "Connection", job: "Job", runs: Path, wanted: Wante
             with nullcontext(connection) if rank == connection.rank else reach(cluster, rank) as other:
                 part = replace(wanted, partial=not whole) if last else wanted
                 whole = download(other, job.number, runs, part, shown=last or job.tasks is None) and whole
+        except NotFoundError:
+            if last:
+                raise
+            show.say(f"nothing to download from node {rank}: job {job.number} was never submitted to it")
         except NodeError as error:
             if job.nodes == 1:
                 raise

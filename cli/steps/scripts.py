@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from cli.notices.withheld import explain_absence
-from cli.options.context import here, script_here
+from cli.options.context import here, launcher_here, script_here
 from cli.options.retype import retype, typed_words
 from cli.reasons.notebooks import NBCONVERT
 from infra.errors import Change, UsageError
@@ -41,7 +41,9 @@ def make_command(project: Project, script: str | None, args: Sequence[str], modu
     """Return the job's command line; raises UsageError if its script would not be uploaded."""
     if script is None:
         if not args:
-            raise UsageError("nothing to run", f"gpujob run {script_here()}, or: gpujob run -- nvidia-smi")
+            raise UsageError(
+                "nothing to run", f"{launcher_here()} {script_here()}, or: {launcher_here()} -- nvidia-smi"
+            )
         return in_shell(args)
     if module:
         return ("python", "-m", script, *args)
@@ -61,7 +63,7 @@ def execute_notebook(path: Path, name: str, args: Sequence[str]) -> tuple[str, .
     Raises UsageError for arguments, or if the notebook is invalid.
     """
     if args:
-        raise UsageError("a notebook takes no arguments", f"gpujob run --env NAME=VALUE {shlex.quote(name)}")
+        raise UsageError("a notebook takes no arguments", f"{launcher_here()} --env NAME=VALUE {shlex.quote(name)}")
     try:
         metadata = json.loads(path.read_bytes())["metadata"]
         kernel = metadata.get("kernelspec", {})
@@ -101,7 +103,9 @@ def check_uploaded(project: Project, path: Path, script: str) -> None:
     """Raise UsageError unless a script is a file of the project that is uploaded."""
     if path.is_dir():
         module = path.relative_to(project.root).as_posix().replace("/", ".") if (path / "__main__.py").is_file() else ""
-        raise UsageError(f"'{script}' is a folder", f"gpujob run -m {module}" if module else suggest(project, script))
+        raise UsageError(
+            f"'{script}' is a folder", f"{launcher_here()} -m {module}" if module else suggest(project, script)
+        )
     if not path.is_file():
         raise UsageError(f"no such script: '{script}'", suggest(project, script))
     if not path.is_relative_to(project.root):
@@ -116,7 +120,8 @@ def runner_of(path: Path, script: str) -> tuple[str, ...]:
     runner = RUNNERS.get(path.suffix)
     if runner is None:
         raise UsageError(
-            f"'{script}' is neither a .py nor a .sh file nor a notebook", f"gpujob run -- {shlex.quote(f'./{script}')}"
+            f"'{script}' is neither a .py nor a .sh file nor a notebook",
+            f"{launcher_here()} -- {shlex.quote(f'./{script}')}",
         )
     return runner
 
@@ -126,8 +131,8 @@ def suggest(project: Project, script: str) -> str:
     similar = find_similar(project, script)
     found = similar[0] if similar else shlex.split(script_here())[0]
     typed = typed_words(click.get_current_context())
-    run = retype(typed, Change(script, found)) if script in typed else shlex.join(["gpujob", "run", found])
-    return f"{run}, or as a command: gpujob run -- {shlex.quote(script)}"
+    run = retype(typed, Change(script, found)) if script in typed else f"{launcher_here()} {shlex.quote(found)}"
+    return f"{run}, or as a command: {launcher_here()} -- {shlex.quote(script)}"
 
 
 def find_similar(project: Project, script: str) -> list[str]:

@@ -44,3 +44,5 @@ class NodeUse:
     disk_free_bytes: int
     gpus: tuple[GpuUse, ...]
     jobs: tuple[JobUse, ...]
+    upload_fault: str = ""
+    """Why it cannot upload to its bucket; "" if it can."""

@@ -9,11 +9,12 @@ from functools import cached_property
 
 from infra.errors import NotFoundError
 from infra.model import Output, Task, TaskRecord
+from infra.node.agent.bucket.layout import DONE
 from infra.saved.jobs import SavedJob
 from infra.saved.manifests import list_all
 from infra.saved.sent import UNCLAIMED, SentState
 
-DONE = re.compile(r"done-(\d{1,9})-(\d{1,15})-(\d{1,12})-(i-[0-9a-f]{8,17})")  # as `done_name` makes it
+NAMED = re.compile(DONE + r"(\d{1,9})-(\d{1,15})-(\d{1,12})-(i-[0-9a-f]{8,17})")  # as `done_name` makes it
 
 
 @dataclass(frozen=True)

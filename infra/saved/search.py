@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 
-from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store
 from infra.errors import NotFoundError
 from infra.model import MOST_NODES
@@ -15,7 +14,7 @@ from infra.node.agent.bucket.layout import ATTEMPT, END, RECORD, TASK, attempt_p
 from infra.saved.jobs import SavedJob
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import make_job, read_record
-from infra.saved.members import DONE, Done, SavedTask
+from infra.saved.members import NAMED, Done, SavedTask
 from infra.saved.sent import SentArray, SentState, is_kept, read_array, read_number, read_sent
 from infra.saved.tasks import SavedArray, call_each
 
@@ -28,7 +27,7 @@ def list_saved(store: Store, cluster: str) -> tuple[Saved, ...]:
     """Return the jobs of a cluster that are in a bucket, the oldest first; raises CloudError."""
     check_name(cluster)
     tokens = [*islice(store.list_folders(f"{cluster}/"), MOST_JOBS)]
-    found = [each for each in map_parallel(lambda token: open_saved(store, cluster, token), tokens) if each]
+    found = [each for each in call_each(lambda token: open_saved(store, cluster, token), tokens) if each]
     return tuple(sorted(found, key=lambda each: (each.cluster.launched_at, each.job.number)))
 
 
@@ -43,7 +42,7 @@ def list_numbers(store: Store, cluster: str) -> list[int]:
         return number
 
     tokens = islice(store.list_folders(f"{check_name(cluster)}/"), MOST_JOBS)
-    return [number for number in map_parallel(find, [*tokens]) if number is not None]
+    return [number for number in call_each(find, [*tokens]) if number is not None]
 
 
 def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
@@ -86,7 +85,7 @@ def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> Sav
         elif task.isdigit():
             begun = int(attempt) if name == RECORD and attempt.isdigit() else 0
             attempts[int(task)] = max(attempts.get(int(task), 0), begun)
-            if found := DONE.fullmatch(rest):
+            if found := NAMED.fullmatch(rest):
                 done[int(task)] = Done(int(found[1]), int(found[2]) / 1000, int(found[3]) / 1000, found[4])
 
     def look(index: int) -> tuple[SentState | None, SavedJob | None]:

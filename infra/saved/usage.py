@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.base.decoding import parse
-from infra.base.parallel import map_parallel
 from infra.ec2.storage.objects import Store, StoredObject
 from infra.ec2.storage.prices import find_request_price, find_storage_price
 from infra.errors import NodeError, NotFoundError
 from infra.names import NAME
-from infra.node.agent.bucket.layout import ATTEMPT, END, MANIFEST, RECORD
+from infra.node.agent.bucket.layout import ATTEMPT, DONE, END, MANIFEST, RECORD
 from infra.saved.manifests import read_record
 from infra.saved.sent import SENT, read_array
+from infra.saved.tasks import call_each
 
 MOST_REQUESTS = 10**9  # of one job
 PREFIXES = 3  # CLUSTER/TOKEN/tasks: anything else in a bucket is not gpujob's
@@ -28,11 +28,14 @@ class StoredJob:
     size_bytes: int
     modified_at: float
     ended: int
-    """How many parts it has, if each of them has ended, after all of its outputs; otherwise 0."""
+    """How many parts it has, if each of them has ended; otherwise 0."""
 
     sent: bool = False
     record: str = ""
     """The object that says what an ordinary job is; "" without one."""
+
+    ends: tuple[str, ...] = ()
+    """The objects that say how its parts ended, without those of which the listing says that they are complete."""
 
     counts: tuple[str, ...] = ()
     """The objects in which its machines say how many requests they have made."""
@@ -65,18 +68,33 @@ def add_up(cluster: str, token: str, objects: list[StoredObject]) -> StoredJob:
     # The end of an ordinary job is small, and has the last count.
     ends = {key.removesuffix(END) for key in keys if key.endswith(f"/{END}") and not sent}
     known = {f"{place}{ATTEMPT}/{MANIFEST}" for place in ends}
-    counts = tuple(key for key in keys if key.endswith((f"/{END}", f"/{MANIFEST}")) and key not in known)
-    return StoredJob(cluster, token, len(objects), size_bytes, last, ended, sent, record, counts)
+    told = (MANIFEST,) if sent else (END, MANIFEST)
+    counts = tuple(key for key in keys if key.rpartition("/")[2] in told and key not in known)
+    done = {place[1] for place in places if len(place) > 2 and place[2].startswith(DONE)}
+    unsure = tuple(f"{cluster}/{token}/tasks/{task}/{END}" for task in sorted(tasks - done)) if ended else ()
+    return StoredJob(cluster, token, len(objects), size_bytes, last, ended, sent, record, unsure, counts)
 
 
 def find_complete(store: Store, jobs: Iterable[StoredJob]) -> set[StoredJob]:
-    """Return the jobs of which the bucket has the end of every part; raises CloudError.
+    """Return the jobs that ended after every part had uploaded all of its outputs; raises CloudError.
 
     A node that was lost early, or a task that has not begun, has uploaded nothing: only the job's own record counts it.
     """
     ended = [job for job in jobs if job.ended]
-    parts = map_parallel(lambda job: count_parts(store, job), ended)
-    return {job for job, count in zip(ended, parts, strict=True) if job.ended == count}
+    parts = call_each(lambda job: count_parts(store, job), ended)
+    whole = [job for job, count in zip(ended, parts, strict=True) if job.ended == count]
+    keys = [key for job in whole for key in job.ends]
+    unfinished = {
+        key for key, full in zip(keys, call_each(lambda key: is_full(store, key), keys), strict=True) if not full
+    }
+    return {job for job in whole if not unfinished.intersection(job.ends)}
+
+
+def is_full(store: Store, key: str) -> bool:
+    """Return whether all outputs of a part were uploaded before its end; some may not have been readable."""
+    with suppress(NodeError, NotFoundError, AttributeError):
+        return parse(store.get(key), "gpujob bucket ls").get("complete") is True
+    return False
 
 
 def count_parts(store: Store, job: StoredJob) -> int:
@@ -112,9 +130,7 @@ def measure(store: Store, cluster: str = "") -> Usage:
     """Return what a bucket stores of gpujob, or of one cluster; raises CloudError."""
     found = list_stored(store, cluster)
     size_bytes = sum(job.size_bytes for job in found)
-    requests = sum(
-        map_parallel(lambda name: count_requests(store, name), [each for job in found for each in job.counts])
-    )
+    requests = sum(call_each(lambda name: count_requests(store, name), [each for job in found for each in job.counts]))
     month_usd = size_bytes / 2**30 * find_storage_price(store.account)
     return Usage(len(found), size_bytes, month_usd, requests, requests * find_request_price(store.account))
 

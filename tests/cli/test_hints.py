@@ -143,3 +143,34 @@ def test_what_is_suggested_while_a_variable_chose_the_cluster_names_it(project: 
     project.write("train.py", "print('hello')\n")
     here = Here(project.home, project.project, project.settings)
     assert f"next: {suggested}" in here.type(*words).err
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "suggested"),
+    [
+        (
+            ("run", "traim.py"),
+            "no such script: 'traim.py'",
+            "gpujob run train.py, or as a command: gpujob run -- traim.py",
+        ),
+        (("run", "train.py"), "no cluster 'project'", "gpujob up project"),
+        (
+            ("send", "traim.py"),
+            "no such script: 'traim.py'",
+            "gpujob send train.py, or as a command: gpujob send -- traim.py",
+        ),
+        (("send",), "nothing to run", "gpujob send train.py, or: gpujob send -- nvidia-smi"),
+        (("send", "--grid", "lr", "train.py"), "is not NAME=VALUE,VALUE", "gpujob send --grid lr=1e-3,1e-4 train.py"),
+        (("send", "--nproc", "2", "train.py"), "--nproc needs torchrun", "gpujob send --torchrun --nproc 2 train.py"),
+        (("send", "--dry-run", "traim.py"), "no such script", "gpujob send --dry-run train.py"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, tuple) else "",
+)
+def test_what_is_typed_wrong_is_said_first_and_the_suggestion_names_the_same_command(
+    tmp_path, monkeypatch, words, says, suggested
+):
+    (move_in(tmp_path, monkeypatch) / "train.py").write_text("print('hello')\n")
+    refused = type_here(*words)
+    assert (refused.code in (1, 2), says in refused.err, f"  next: {suggested}" in refused.err) == (True,) * 3, (
+        refused.err
+    )

@@ -59,3 +59,11 @@ def test_the_last_line_takes_the_width_that_there_is(width):
     [row] = [line for line in lines if "epoch 3" in line]
     assert width - 12 < len(row.rstrip()) or LINE.strip() in row
     assert lines[-1].startswith("q or Ctrl-C exits")
+
+
+def test_failing_uploads_of_any_machine_are_said_below_the_jobs():
+    failing = replace(USE, upload_fault="AccessDenied: no\x1b[2J")
+    said = "warning: nothing is uploaded to the bucket: AccessDenied: no"
+    assert [line for line in plain_lines(CLUSTER, [failing]) if line.startswith(said) and "\x1b" not in line]
+    assert said in draw(120, USE, failing)
+    assert said not in draw(120, USE, USE)

@@ -280,6 +280,9 @@ def test_a_client_killed_before_node_1_has_the_job_leaves_one_that_lets_others_p
     assert re.search(r"waiting for node 1 \(i-\w+\), to which the job has not been submitted yet", said)
     assert project.type("cancel", "--cluster", "pair", half).code == 0
     assert state_of(project, half) == "cancelled"
+    fetched = project.type("fetch", "--cluster", "pair", half)
+    said = f"nothing to download from node 1: job {half} was never submitted to it"
+    assert (fetched.code, said in fetched.err) == (0, True), fetched.said
 
 
 def test_a_reclaimed_first_machine_ends_the_job_and_the_others_still_have_its_log_and_outputs(laptop):

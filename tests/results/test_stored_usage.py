@@ -11,6 +11,7 @@ from cli.account.bucket import bucket_facts
 from cli.uploads.stored import describe_usage
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.prices import GIB_MONTH_USD, PUT_USD
+from infra.node.agent.bucket.layout import done_name
 from infra.saved.usage import count_requests, find_complete, list_stored, measure
 from tests import s3
 from tests.results.test_saved import JOB, MACHINE
@@ -92,6 +93,7 @@ def test_each_attempt_of_a_sent_job_counts_its_own_requests(store: Store) -> Non
         put(store, f"c/t/tasks/0/{attempt}/outputs.json", {"put_requests": requests})
     put(store, "c/t/tasks/0/end.json", {"attempt": 2})
     assert count_all(store) == 30
+    assert [len(job.counts) for job in list_stored(store)] == [2]  # the end of a sent job has no count
 
 
 def test_what_a_machine_counts_wrong_costs_nothing_and_hides_nothing(store: Store) -> None:
@@ -115,6 +117,10 @@ def test_a_job_of_which_one_node_uploaded_nothing_is_not_complete(store: Store) 
     assert not list_complete(store)
     end_part(store, "c/t/", 1, nodes=2)
     assert list_complete(store) == {"c/t/"}
+    put(store, "c/t/tasks/1/end.json", {"complete": False})  # some of its outputs could not be read
+    assert not list_complete(store)
+    put(store, "c/t/tasks/1/end.json", {"complete": True})
+    assert list_complete(store) == {"c/t/"}
     put(store, "c/t/tasks/1/1/outputs.json", {})
     store.delete(["c/t/tasks/1/end.json"])
     assert not list_complete(store)
@@ -129,10 +135,12 @@ def test_a_sent_array_is_complete_once_each_of_its_tasks_has_ended(store: Store)
     tasks: list[dict[str, Any]] = [{"index": each, "values": {}} for each in range(3)]
     put(store, "c/t/send.json", {"array": {"tasks": tasks}, "request": {"after": 0, "command": ["x"]}})
     put(store, "c/sent/send.json", {"array": None, "request": {}})
-    put(store, "c/sent/tasks/0/end.json", {})
+    put(store, "c/sent/tasks/0/end.json", {"complete": True})
     for task in range(3):
         assert list_complete(store) == {"c/sent/"}
-        put(store, f"c/t/tasks/{task}/end.json", {})
+        put(store, f"c/t/tasks/{task}/end.json", {"complete": task < 2})
+    assert list_complete(store) == {"c/sent/"}
+    put(store, f"c/t/tasks/2/{done_name(1, 5.0, 1.0, 'i-0123456789abcdef0')}", {})
     assert list_complete(store) == {"c/sent/", "c/t/"}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import click
 
 from cli.arrays.options import is_array
-from cli.options.context import script_here
+from cli.options.context import launcher_here, script_here
 from cli.options.declared import add_options, option
 from cli.reasons.notebooks import NBCONVERT
 from infra.errors import UsageError
@@ -62,7 +62,9 @@ def choose_launcher(command: Sequence[str], options: Any) -> Launcher:
         raise UsageError(f"--torchrun cannot be used with --launcher {asked}", "use one of them")
     wanted = options["torchrun"] or asked == "torchrun"
     if wanted and not is_python(command):
-        raise UsageError("--torchrun needs a Python script or a module", f"gpujob run --torchrun {script_here()}")
+        raise UsageError(
+            "--torchrun needs a Python script or a module", f"{launcher_here()} --torchrun {script_here()}"
+        )
     nodes = options["nodes"] or 1
     several = nodes > 1 and not is_array(options)  # each task of an array runs on one node
     if options["interactive"] and (nodes > 1 or is_array(options)):
@@ -73,7 +75,9 @@ def choose_launcher(command: Sequence[str], options: Any) -> Launcher:
     by_default: Launcher = "torchrun" if options["torchrun"] or (several and is_python(command)) else "none"
     chosen = asked or by_default
     if options["nproc"] and chosen != "torchrun":
-        raise UsageError("--nproc needs torchrun", f"gpujob run --torchrun --nproc {options['nproc']} {script_here()}")
+        raise UsageError(
+            "--nproc needs torchrun", f"{launcher_here()} --torchrun --nproc {options['nproc']} {script_here()}"
+        )
     return chosen
 
 

@@ -41,6 +41,14 @@ def find_profile_fault(request: Request, faults: Faults) -> str:
     return ""
 
 
+def give_profile(request: Request, instance: Any) -> None:
+    """Give a machine the instance profile of its launch; of several, moto gives it to the first only."""
+    name, arn = (request.params.get(f"{PROFILE}{kind}") for kind in ("Name", "Arn"))
+    backend = instance.ec2_backend
+    if (name or arn) and instance.id not in backend.iam_instance_profile_associations:
+        backend.associate_iam_instance_profile(instance.id, name, arn)
+
+
 def find_roles(request: Request) -> list[str]:
     """Return the ARNs of the roles in the instance profile of a launch."""
     named = {request.params.get(f"{PROFILE}{kind}", "") for kind in ("Name", "Arn")} - {""}

@@ -41,8 +41,9 @@ def launch(request: Request, moto: Moto, faults: Faults) -> Answer:
     with moto_state.LOCK:
         answer = accounts.refuse_profile(request, faults) or moto(request)
         for instance_id in instance_ids(answer):
+            instance = moto_state.find_instance(request.region, instance_id)
+            accounts.give_profile(request, instance)
             if not accounts.has_key(request):
-                instance = moto_state.find_instance(request.region, instance_id)
                 moto_state.end(instance, "Client.InternalError", "Client error on launch")
             moto_state.finish_launch(request.region, instance_id, request.tags_for("network-interface"))
     return answer

@@ -9,6 +9,7 @@ SMALL_BYTES = 1 << 20  # smaller files are packed
 PACK_BYTES = 16 << 20
 OUT = "out/"
 MANIFEST, RECORD, END = "outputs.json", "job.json", "end.json"
+DONE = "done-"
 
 
 def task_prefix(prefix: str, task: int = TASK) -> str:
@@ -28,4 +29,4 @@ def log_name(piece: int) -> str:
 
 def done_name(attempt: int, started_at: float, seconds: float, machine: str) -> str:
     """Return the name of the empty object that says, in a listing, that a task of an array succeeded."""
-    return f"done-{attempt}-{started_at * 1000:.0f}-{seconds * 1000:.0f}-{machine}"
+    return f"{DONE}{attempt}-{started_at * 1000:.0f}-{seconds * 1000:.0f}-{machine}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..identities import lives
 from ..job.recovery import list_some
-from ..machine import find_space
+from ..machine import describe_space
 from ..processes import descendants
 from ..records import folder_of, list_unfinished, numbers, read_runner
 from ..usage import cpu_seconds, gpu_use
@@ -34,7 +34,7 @@ def look(count: str) -> dict[str, Any]:
         "cpus": os.cpu_count() or 1,
         "cpu_used": max(node_seconds() - before[0], 0) / took,
         **memory_use(),
-        **find_space(),
+        **describe_space(),
         "gpus": gpus,
         "jobs": [
             {
