@@ -8,7 +8,7 @@ export GPUJOB_DRY_RUN=1  # AWS is not asked for anything, credentials or not
 export GPUJOB_CLUSTER=gpujob-demo-away
 name=$GPUJOB_CLUSTER away=$(mktemp -d)
 train=(--no-deps --env OMP_NUM_THREADS=1 -m jobs.train --data digits --device cpu --model small)
-train+=(--time-budget "${TRAIN_S:-75}s" --save-every 3s --resume auto)
+train+=(--time-budget "${TRAIN_S:-60}s" --save-every 3s --resume auto)
 
 type_it() {
     printf '\n\033[1m$ gpujob %s\033[0m\n' "$*"

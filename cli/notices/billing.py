@@ -14,7 +14,7 @@ from infra.model import GONE, UNKNOWN
 if TYPE_CHECKING:
     from infra.model import Cluster
 
-AT_MOST = "(at most: AWS did not say what spot machines cost, which needs ec2:DescribeSpotPriceHistory; never above on-demand)"
+AT_MOST = "(at most: the price of a spot machine is not known, as without ec2:DescribeSpotPriceHistory; never above on-demand)"
 
 
 def hourly(cluster: "Cluster") -> str:

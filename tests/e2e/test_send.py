@@ -135,9 +135,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def add_hours(laptop: Laptop, name: str) -> float:
-    """Return the hours that `cost` counts for a cluster."""
-    rows = json.loads(laptop.type("cost", "--dry-run", "--json").out)
-    return sum(row["hours"] for row in rows if row["cluster"] == name)
+    """Return the hours that `cost` counts for a cluster, at prices that are known."""
+    rows = [row for row in json.loads(laptop.type("cost", "--dry-run", "--json").out) if row["cluster"] == name]
+    assert not any(row["at_most"] for row in rows)
+    return sum(row["hours"] for row in rows)
 
 
 def move_away(laptop: Laptop, folder: Path) -> Laptop:

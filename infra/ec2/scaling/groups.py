@@ -90,6 +90,8 @@ class Group:
     """Whether its machines work on a sent job."""
     hour_usd: float
     """Of each machine with its disk, by their tags; at most, as that is the dearest type's price."""
+    disk_usd: float
+    """Per hour, of each machine's disk, by their tags."""
     private: bool
     market: Market
 
@@ -218,6 +220,7 @@ def make_group(item: Mapping[str, Any]) -> Group:
         bucket=read_bucket(tags),
         sent=SENT_TAG in tags,
         hour_usd=read_number(tags, PRICE_TAG) + read_number(tags, DISK_PRICE_TAG),
+        disk_usd=read_number(tags, DISK_PRICE_TAG),
         private=PRIVATE_TAG in tags,
         market="spot" if is_spot(item) else "on-demand",
     )
