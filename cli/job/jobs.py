@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
 from cli.uploads.following import follow_sent
-from cli.uploads.jobs import download_saved, find_last_saved, find_saved, is_sent
+from cli.uploads.jobs import download_saved, find_last_saved, find_saved, is_sent, was_fetched
 from cli.uploads.sent import stop_sent
 from infra.errors import GoneError, NotFoundError, UsageError
 from infra.fetch.outputs import Wanted
@@ -91,7 +92,7 @@ def list_elsewhere(error: NotFoundError | GoneError, name: str, as_json: bool) -
     except (NotFoundError, GoneError):
         list_recorded(error, name, as_json)
         return
-    jobs = [(each.cluster, each.current) for each in found]
+    jobs = [(each.cluster, replace(each.current, fetched=was_fetched(each))) for each in found]
     rows = [job_row(job, find_home(runs_of(gone, job.number), name, job.number)) for gone, job in jobs]
     data = [tell_all(gone, job) for gone, job in jobs] if as_json else None
     show.listing(rows, as_json, data, droppable=("started", "name", "exit"))

@@ -9,12 +9,13 @@ import click
 
 from cli.notices.remains import expecting, show_remains, want
 from cli.notices.results import show_fetched
-from cli.options.context import is_dry_run
+from cli.options.context import is_dry_run, runs_of
 from cli.options.sources import read_chosen
 from cli.terminal import progress, show
 from infra.errors import CloudError, GoneError, GpujobError, NotFoundError
 from infra.fetch.outputs import Wanted, fetch_once
 from infra.ledger import known_clusters
+from infra.results.receipts import find_home, read_receipt
 
 if TYPE_CHECKING:
     from infra.ec2.storage.objects import Store
@@ -91,6 +92,14 @@ def open_store(cluster: str) -> "Store | None":
 
     account = open_cloud(known.cloud, known.region) if known else open_account(is_dry_run(), ())
     return Store(account, name_bucket(account, bucket))
+
+
+def was_fetched(job: "Saved") -> bool:
+    """Return whether all outputs of an uploaded job have been downloaded to this computer."""
+    cluster, number = job.cluster, job.job.number
+    receipt = read_receipt(find_home(runs_of(cluster, number), cluster.name, number)) or {"job": {}}
+    same = (receipt.get("token") or receipt.get("instance_id")) == (cluster.token or cluster.nodes[0].instance_id)
+    return same and receipt["job"].get("fetched") is True
 
 
 def download_saved(jobs: "Iterable[Saved]", runs: Path, wanted: Wanted | None = None) -> None:

@@ -175,6 +175,8 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
     assert other.type("logs", "--cluster", "away").out.splitlines() == ["step 4 2", "step 5 2", "step 6 2"]
     fetched = other.type("fetch", "--cluster", "away")
     assert json.loads((other.project / "runs/away-1/files/state.json").read_text()) == count(6), fetched.said
+    again = other.type("jobs", "--cluster", "away", "--json")
+    assert [job["fetched"] for out in (listed.out, again.out) for job in json.loads(out)] == [False, True]
     machine = json.loads(other.type("receipt", "--cluster", "away", "--json").out)["instance_id"]
     assert machine != gone
 

@@ -14,7 +14,7 @@ Key = Tuple[bool, str]
 Find = Callable[[Entry], "dict[str, Any] | None"]
 """Returns an output with the object that has its content, or a recent one of the same name; None without any."""
 LASTING = 3
-"""A file that this many rounds found unfinished is a log, for which nothing else waits."""
+"""Nothing waits for a file that more rounds than this have found unfinished."""
 
 
 class Choice(NamedTuple):
