@@ -32,7 +32,8 @@ def record_replaced(account: Account, cluster: str = "*") -> None:
 def record_members(account: Account, group: Group) -> None:
     """Record the cost of each machine that a group has ended.
 
-    What was recorded without knowing the end is replaced. A spot machine that EC2 has forgotten, which takes it an hour, is counted at its dearest type's on-demand price.
+    What was recorded without knowing the end is replaced. A spot machine that EC2 has forgotten, which takes it an hour, is
+    counted at its dearest type's on-demand price.
     """
     lives = find_lives(account, group.name)
     ended = [make_cluster(account, group, machine, begun) for machine, (begun, _) in lives.items()]
