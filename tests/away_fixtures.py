@@ -48,7 +48,7 @@ cat "$HOME/lease" 2>/dev/null
 """
 TIMES = {
     "renew_s": 0.3,
-    "stale_s": 1.5,
+    "stale_s": 3.0,
     "upload_s": 0.3,
     "notice_s": 2.0,
     "last_s": 1.0,

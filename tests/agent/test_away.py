@@ -135,7 +135,7 @@ def test_a_stop_cancels_the_job_and_what_has_not_begun(sending: Sending) -> None
 
 
 def test_tasks_are_each_done_once_by_several_machines(sending: Sending) -> None:
-    sending.send("sh", "-c", "echo $GPUJOB_TASK >> result; sleep 0.3", files={}, tasks=4)
+    sending.send("sh", "-c", "echo $GPUJOB_TASK >> result; sleep 0.3", files={}, tasks=4, stale_s=600)
     machines = [sending.boot(), sending.boot()]
     ends = [sending.end(task) for task in range(4)]
     assert [(end["state"], end["attempt"]) for end in ends] == [("succeeded", 1)] * 4

@@ -43,7 +43,7 @@ def stud(tmp_path, monkeypatch):
     """A cluster on AWS that was launched from this computer, which has no credentials any more."""
     project = move_in(tmp_path, monkeypatch)
     (project / "train.py").write_text("print('hello')\n")
-    known_clusters.remember(AWS)
+    known_clusters.remember(replace(AWS, lease_until=time.time() + 1800))
     state.write_private(state.key_file("stud"), make_key())
     keys.pin(state.known_hosts_file("stud"), {"i-1": make_key_line()})
 

@@ -39,15 +39,15 @@ def test_a_job_is_read_from_the_bucket_once_its_machine_is_gone(laptop, tmp_path
     wait_for(lambda: "reading the bucket" in laptop.type("jobs").err, "end of the machine")
 
     assert [job["state"] for job in json.loads(laptop.type("jobs", "--json").out)] == ["interrupted"]
-    assert laptop.type("logs").out.endswith(
-        "s3:PutObject; the job continues, and its outputs stay on this machine\nstep 1\n"
-    )
+    log = laptop.type("logs").out
+    assert "s3:PutObject; the job continues, and its outputs stay on this machine\n" in log
+    assert "step 1" in log.splitlines()
     other = move_away(laptop, tmp_path / "elsewhere")
     assert [job["cluster"] for job in json.loads(other.type("bucket", "ls", "auto", "--json").out)] == ["stud"]
     assert [job["state"] for job in json.loads(other.type("jobs", "--cluster", "stud", "--json").out)] == [
         "interrupted"
     ]
-    assert other.type("logs", "--cluster", "stud").out.endswith("\nstep 1\n")
+    assert other.type("logs", "--cluster", "stud").out == log
     fetch = other.type("fetch", "--cluster", "stud")
     assert fetch.code == 0, fetch.said
     assert (other.project / "runs/stud-1/files/step.txt").read_text() == "1"

@@ -96,8 +96,9 @@ def extend(monkeypatch: pytest.MonkeyPatch, lease: Lease, offers: list[Offer], r
     """Return the most that `extend` shows for another hour."""
     usd = max(offer.most_usd for offer in offers) + request.disk_gib * GIB_MONTH_USD / 730
     group = groups.Group(
-        *("gpujob-c", "c", "o", "t", request.nodes, lease.until, 0.0, (), None, False, "b", True, usd),
+        *("gpujob-c", "c", "o", "t", request.nodes, lease.until, 0.0, (), None, False, "b", True, usd, 0.0),
         private=request.network.private,
+        market=request.markets[0],
     )
     monkeypatch.setattr(groups, "find_group", lambda account, name: group)
     node = Node("i-1", "running", "h", 22, "t", "z")
