@@ -101,7 +101,9 @@ def suggest(
     running = [cluster for cluster in clusters if cluster.node.state == "running"]
     for cluster in sorted(running, key=lambda cluster: cluster.name != own)[:2]:
         flag = "" if cluster.name == own else f" --cluster {cluster.name}"
-        if folder and (script := find_script(folder)):
+        if cluster.sent:
+            steps[f"gpujob logs{flag}"] = f"show what the job of {cluster.name} has printed"
+        elif folder and (script := find_script(folder)):
             steps[f"gpujob run{flag} {script}"] = f"run {script} on {cluster.name}, download what it writes"
         steps[f"gpujob jobs{flag}"] = f"list the jobs of {cluster.name}"
         steps[f"gpujob down {cluster.name}"] = "download remaining outputs and terminate it"

@@ -194,6 +194,8 @@ def test_a_job_goes_on_after_its_machine_was_taken_and_another_laptop_gets_all_o
 def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_its_name_is_free_again(site, tmp_path):
     site.send("again", "--max-hours", "1", "sleep.py")
     wait_for(lambda: site.begun("again"), "first upload", deadline_s=120)
+    page = replace(site.laptop, settings={"GPUJOB_DRY_RUN": "1"}).type().out
+    assert "gpujob logs --cluster again" in page and "gpujob run" not in page
     other = move_away(site.laptop, tmp_path)
     before = groups.find_group(site.account, "again")
     for words in (("ssh", "again"), ("top", "--cluster", "again"), ("run", "--cluster", "again", "sleep.py")):
