@@ -34,9 +34,10 @@ class RunCommand(SplitCommand):
                 raise
             near = error.possibilities[0] if error.possibilities else ""
             meant = f" (did you mean {near}?)" if near else ""
-            hint = f"options of the script go after it: {join(self, put_after(options_of(self), args, at))}"
+            after = join(self, put_after(options_of(self), args, at))
+            hint = f"options of the script go after it: {after}"
             if get_close_matches(error.option_name, [near], cutoff=TYPO):
-                hint = f"{join(self, respell(args, error.option_name, near))}\n  {hint}"
+                hint = f"{join(self, respell(args, error.option_name, near))}; or, for an option of the script: {after}"
             raise UsageError(f"gpujob {self.name} has no option {error.option_name}{meant}", hint) from error
 
 
