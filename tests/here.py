@@ -1,15 +1,16 @@
 """Commands typed in this process, which has loaded them once: ten in the time of one process."""
 
 import os
-from contextlib import chdir
+from contextlib import chdir, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
 
-from cli.main import gpujob
+from cli.main import gpujob, print_error
 from infra.errors import GpujobError
 from tests.conftest import Finished, Laptop
 
@@ -18,9 +19,9 @@ def type_here(*words: str, **variables: str) -> Finished:
     """Run a command to its end, with these variables set; there is no terminal."""
     result = CliRunner().invoke(gpujob, words, env=variables, prog_name="gpujob")
     if isinstance(result.exception, GpujobError):
-        error = result.exception
-        said = "\n".join([f"gpujob: {error.what}", *getattr(error, "__notes__", ()), f"  next: {error.hint}"])
-        return Finished(error.exit_code, result.stdout, f"{result.stderr}{said}\n")
+        with redirect_stderr(StringIO()) as said:
+            code = print_error(result.exception)
+        return Finished(code, result.stdout, f"{result.stderr}{said.getvalue()}")
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Finished(result.exit_code, result.stdout, result.stderr)

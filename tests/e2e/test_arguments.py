@@ -51,7 +51,7 @@ def test_an_option_of_the_script_before_the_script_is_explained(desk, typed, ins
 
 def test_a_misspelled_option_is_named_and_without_a_script_click_answers(desk):
     refused = desk.type("run", "--gpus", "1", "--gird", "lr=1", "learn.py", "{lr}")
-    assert "  next: gpujob run --gpus 1 --grid lr=1 learn.py '{lr}'\n" in refused.err, refused.said
+    assert "  next: gpujob run --gpus 1 --grid lr=1 learn.py '{lr}'; or, for" in refused.err, refused.said
     misspelled = desk.type("run", "--detahc", "learn.py").err
     assert "no option --detahc (did you mean --detach?)" in misspelled
     instead = "gpujob run --detach learn.py; or, for an option of the script: gpujob run learn.py --detahc"
