@@ -102,8 +102,8 @@ def test_nothing_is_created_for_machines_that_could_not_upload(laptop):
     iam.create_instance_profile(InstanceProfileName="unused")
     whole = make_machine_policy()["Statement"]
     for words in (UP, SEND):
-        missing = laptop.type(*words[:-1], "--instance-profile", "nobody", words[-1])
-        assert (missing.code, "there is no instance profile nobody, which" in missing.err) == (1, True), missing.said
+        missing = laptop.type(*words[:-1], "--instance-profile", "absent", words[-1])
+        assert (missing.code, "there is no instance profile absent, which" in missing.err) == (1, True), missing.said
         bare = laptop.type(*words[:-1], "--instance-profile", "unused", words[-1])
         assert (bare.code, "the instance profile unused has no role to upload" in bare.err) == (1, True), bare.said
         set_policy(laptop, whole[1:])
