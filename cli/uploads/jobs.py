@@ -47,7 +47,7 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
         if not sent:
             error.add_note(f"nor is it in the bucket {store.bucket}")
         elif asked is None:
-            error.what, error.hint = f"no machine of '{cluster}' has begun the job yet", "gpujob ls"
+            error.what, error.hint = describe_unbegun(cluster), "gpujob ls"
         else:
             error.what = f"no job {asked} of '{cluster}' in the bucket {store.bucket}"
         raise error
@@ -64,13 +64,13 @@ def find_last_saved(error: GpujobError, cluster: str, asked: int | str | None = 
 
     last = find_saved(error, cluster, asked)[-1]
     if asked is None and is_sent(cluster) and find_prefix(last.store.account, cluster) not in ("", last.root):
-        raise not_begun(cluster)
+        raise GpujobError(describe_unbegun(cluster), "gpujob ls")
     return last
 
 
-def not_begun(cluster: str) -> GpujobError:
-    """Return the error for a sent job that no machine has begun, so that the last job is another one."""
-    return GpujobError(f"no machine of '{cluster}' has begun the job yet", "gpujob ls")
+def describe_unbegun(cluster: str) -> str:
+    """Return what to say of a sent job that no machine has begun."""
+    return f"no machine of '{cluster}' has begun the job yet"
 
 
 def is_sent(cluster: str) -> bool:

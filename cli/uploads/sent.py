@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cli.options.context import adopt
 from cli.options.values import JobName
 from cli.terminal import show
-from cli.uploads.jobs import open_store
+from cli.uploads.jobs import describe_unbegun, open_store
 from infra.errors import NotFoundError, UsageError
 from infra.ledger.known_clusters import recall
 
@@ -27,7 +27,7 @@ def stop_sent(name: str, asked: Sequence[JobName], tasks: Sequence[object]) -> b
     job = find_last(store, name) if store else None
     prefix = job.root if job else find_prefix(store.account, name) if store else ""
     if store is None or not prefix:
-        raise NotFoundError(f"no machine of '{name}' has begun the job yet", f"gpujob down {name}")
+        raise NotFoundError(describe_unbegun(name), f"gpujob down {name}")
     number = job.job.number if job else read_number(store, prefix)
     other = next((each for each in asked if each not in (number, job.job.name if job else "")), None)
     if other is not None:

@@ -11,7 +11,7 @@ from infra.cluster.regions import Skip, ask_or_skip, ask_regions
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import is_over
-from infra.ec2.machines.removal import find_remains, remove_cluster
+from infra.ec2.machines.removal import find_remains
 from infra.ec2.machines.resources import list_groups, list_resources
 from infra.ec2.market.history import add_spot_prices
 from infra.ec2.network.groups import update_address
@@ -261,10 +261,7 @@ def remove(name: str, accounts: Collection[Account], report: Report) -> bool:
         record_lost(account, existing)
     if known and not any(living.values()):
         costs.record_missed(known, next(iter(accounts), None))
-    unused = {account: groups.list_prefixes(account, name) for account in accounts}
-    found = [remove_cluster(account, name, report) for account in accounts]
-    for account, prefixes in unused.items():
-        groups.delete_unused(account, prefixes)
+    found = [groups.remove_all(account, name, report) for account in accounts]
     known_here = known_clusters.forget(name)
     for account in accounts:
         refuse_foreign(account, name)

@@ -9,6 +9,7 @@ from infra.cluster.clouds import open_all
 from infra.cluster.regions import ask_regions
 from infra.ec2.account import Account
 from infra.ec2.machines import instances
+from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.machines.resources import list_groups
 from infra.ec2.scaling.activities import find_obstacles, read_activities
 from infra.ec2.scaling.groups import Group, find_groups
@@ -89,10 +90,7 @@ def make_waiting(account: Account, group: Group) -> Cluster:
 
 def find_sent(account: Account, name: str) -> Cluster | None:
     """Return a sent job's cluster by its machines, or by its group without any; None for another."""
-    try:
-        kept = [one for one in find_groups(account, name) if one.sent and not one.deleting]
-    except PermissionsError:
-        return None
+    kept = list_sent(account, name)
     if not kept:
         return None
     return next(iter(instances.find_clusters(account, name)), None) or make_waiting(account, kept[0])
@@ -100,11 +98,16 @@ def find_sent(account: Account, name: str) -> Cluster | None:
 
 def find_prefix(account: Account, name: str) -> str:
     """Return the prefix of the job that a group keeps machines for; "" for none, or if that is not known."""
+    kept = next((one for one in list_sent(account, name) if one.capacity), None)
+    return f"{name}/{kept.token}/" if kept else ""
+
+
+def list_sent(account: Account, name: str) -> list[Group]:
+    """Return the groups of a sent job of this name; none where the caller may not list groups."""
     try:
-        kept = [one for one in find_groups(account, name) if one.sent and one.capacity and not one.deleting]
+        return [one for one in find_groups(account, name) if one.sent and not one.deleting]
     except PermissionsError:
-        return ""
-    return f"{name}/{kept[0].token}/" if kept else ""
+        return []
 
 
 def adopt(name: str, *, dry_run: bool) -> Cluster | None:
@@ -117,6 +120,14 @@ def adopt(name: str, *, dry_run: bool) -> Cluster | None:
     except GpujobError:
         return None
     return known_clusters.remember(found) if found else None
+
+
+def remove_all(account: Account, name: str, report: Callable[[str], None], owner: str | None = None) -> bool:
+    """Remove a cluster as `remove_cluster` does, and the objects of a sent job that no machine has begun."""
+    unused = list_prefixes(account, name)
+    found = remove_cluster(account, name, report, owner=owner)
+    delete_unused(account, unused)
+    return found
 
 
 def list_prefixes(account: Account, name: str) -> list[tuple[str, str]]:

@@ -9,13 +9,13 @@ from infra.cluster.regions import ask_regions
 from infra.ec2.account import Account, is_same_owner, strip_session
 from infra.ec2.machines import instances
 from infra.ec2.machines.lease import HOURS_A_MONTH, hourly_usd
-from infra.ec2.machines.removal import remove_cluster
 from infra.ec2.machines.resources import Resource, list_resources
 from infra.ec2.storage.objects import Store
 from infra.errors import GpujobError, NotFoundError
 from infra.ledger import costs, known_clusters
 from infra.ledger.replaced import record_replaced
 from infra.model import Cluster
+from infra.node.agent.bucket.layout import SENT
 
 # A running `up` has a key pair but no machine yet; a machine takes a while to end after its lease.
 GRACE_S = 900
@@ -91,7 +91,7 @@ def find_loss(account: Account, things: Sequence[Resource]) -> str:
         prefix = f"{group.cluster}/{group.token}/"
         try:
             keys = (one.key.removeprefix(prefix) for one in Store(account, group.bucket).list(prefix))
-            if not any(key == "send.json" or key.startswith("tasks/") for key in keys):
+            if not any(key == SENT or key.startswith("tasks/") for key in keys):
                 return f"its job is no longer in the bucket {group.bucket}"
         except NotFoundError:
             return f"there is no bucket {group.bucket} with its job"
@@ -117,9 +117,7 @@ def remove(orphan: Orphan, report: Callable[[str], None]) -> None:
     record_replaced(orphan.account, orphan.cluster)
     living = instances.find_clusters(orphan.account, orphan.cluster)
     costs.record_end(orphan.account, [cluster for cluster in living if is_same_owner(cluster.owner, orphan.owner)])
-    unused = groups.list_prefixes(orphan.account, orphan.cluster)
-    remove_cluster(orphan.account, orphan.cluster, report, owner=orphan.owner)
-    groups.delete_unused(orphan.account, unused)
+    groups.remove_all(orphan.account, orphan.cluster, report, orphan.owner)
     known = known_clusters.recall(orphan.cluster)
     if known and not is_same_owner(known.owner, orphan.owner):
         return

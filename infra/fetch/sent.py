@@ -28,9 +28,10 @@ def drain_sent(cluster: Cluster, runs: Path, report: Report, terms: Terms) -> It
     """Download the outputs of the last sent job; raises LossError while it runs or without an answer."""
     report(f"reading the bucket {cluster.bucket}")
     try:
-        job = find_last(Store(open_known(cluster), cluster.bucket), cluster.name)
+        store = Store(open_known(cluster), cluster.bucket)
+        job = find_last(store, cluster.name)
         if job is None:
-            check_unbegun(Store(open_known(cluster), cluster.bucket), cluster.name, terms.force)
+            check_unbegun(store, cluster.name, terms.force)
             return
         check_ended(job, terms.force)
         report(f"downloading the outputs of job {job.job.number}")

@@ -51,15 +51,14 @@ def record_members(account: Account, group: Group) -> None:
 
 def make_cluster(account: Account, group: Group, machine: str, begun: float) -> Cluster:
     """Return a machine of a group as a cluster of its own, at its dearest type's price."""
-    price_usd = group.hour_usd - group.disk_usd
-    node = Node(machine, "running", "", 22, "", "", market=group.market, price_usd=price_usd)
+    node = Node(machine, "running", "", 22, "", "", market=group.market, price_usd=group.price_usd)
     return Cluster(
         name=group.cluster,
         cloud=account.cloud,
         region=account.region,
         nodes=(node,),
         gpu=group.gpu,
-        price_usd=price_usd,
+        price_usd=group.price_usd,
         lease_until=group.lease_until,
         launched_at=begun,
         owner=group.owner,

@@ -13,12 +13,10 @@ from infra.ec2.scaling.groups import find_groups
 from infra.ec2.storage.objects import Store
 from infra.errors import NodeError, NotFoundError, PermissionsError
 from infra.model import UNFINISHED, ExitCode, Job, JobState, Sha256, Task
-from infra.node.agent.bucket.layout import END, TASK
+from infra.node.agent.bucket.layout import END, SENT, TASK
 
 HINT = "gpujob bucket ls"
 MOST_LETTERS = 1000
-SENT = "send.json"
-"""The object, below CLUSTER/TOKEN/, that only a sent job has."""
 ENDED = "its machines ended before it did"
 
 
@@ -115,13 +113,13 @@ def read_array(store: Store, prefix: str) -> SentArray | None:
 def read_number(store: Store, prefix: str) -> int | None:
     """Return the number of the job that was sent with a prefix; None without one. Raises NodeError."""
     try:
-        about = parse(store.get(f"{prefix}send.json"), HINT)
+        about = parse(store.get(f"{prefix}{SENT}"), HINT)
     except NotFoundError:
         return None
     try:
         return int(about["request"]["after"]) + 1
     except (KeyError, TypeError, ValueError) as error:
-        raise NodeError(f"{prefix}send.json in the bucket is invalid", HINT) from error
+        raise NodeError(f"{prefix}{SENT} in the bucket is invalid", HINT) from error
 
 
 def read_sent(store: Store, prefix: str, task: int = TASK) -> SentState | None:

@@ -9,9 +9,9 @@ from infra.ec2.storage.objects import Store, StoredObject
 from infra.ec2.storage.prices import find_request_price, find_storage_price
 from infra.errors import NodeError, NotFoundError
 from infra.names import NAME
-from infra.node.agent.bucket.layout import ATTEMPT, DONE, END, MANIFEST, RECORD
+from infra.node.agent.bucket.layout import ATTEMPT, DONE, END, MANIFEST, RECORD, SENT
 from infra.saved.manifests import read_record
-from infra.saved.sent import SENT, read_array
+from infra.saved.sent import read_array
 from infra.saved.tasks import call_each
 
 MOST_REQUESTS = 10**9  # of one job

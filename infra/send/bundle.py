@@ -12,8 +12,9 @@ from typing import Any
 from infra.base.decoding import parse
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.writing import put_file, put_object
-from infra.errors import UsageError
+from infra.errors import NotFoundError, UsageError
 from infra.model import Array
+from infra.node.agent.bucket.layout import SENT
 from infra.node.agent.records import MOST_JOBS
 from infra.node.packing import pack_agent
 from infra.project.filelist import list_files
@@ -23,7 +24,7 @@ from infra.run.source import Source, read_source
 from infra.run.submission import Submission, describe_request, describe_source, hide_values, make_header
 from infra.run.upload import Upload, upload_project
 from infra.saved.search import list_numbers
-from infra.saved.sent import HINT, SENT, read_number
+from infra.saved.sent import HINT, read_number
 
 PACK = "pack"
 
@@ -143,13 +144,13 @@ def describe(sending: Sending, project: Project, after: int, source: Mapping[str
 
 def is_same(sending: Sending, prefix: str) -> bool:
     """Return whether the bucket has this job: the same files, request and terms. Raises NodeError."""
-    number = read_number(sending.store, prefix)
-    if number is None:
-        return False
-    stored = parse(sending.store.get(f"{prefix}{SENT}"), HINT)
-    described = json.loads(json.dumps(describe(sending, sending.submission.project, number - 1, {})))
     try:
-        return bool(select_work(stored) == select_work(described))
+        stored = parse(sending.store.get(f"{prefix}{SENT}"), HINT)
+    except NotFoundError:
+        return False
+    try:
+        described = describe(sending, sending.submission.project, stored["request"]["after"], {})
+        return bool(select_work(stored) == select_work(json.loads(json.dumps(described))))
     except (AttributeError, KeyError, TypeError):  # another version of gpujob may have written it
         return False
 

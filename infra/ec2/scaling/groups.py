@@ -88,12 +88,17 @@ class Group:
     """Of its jobs, by its tag; "" for none."""
     sent: bool
     """Whether its machines work on a sent job."""
-    hour_usd: float
-    """Of each machine with its disk, by their tags; at most, as that is the dearest type's price."""
+    price_usd: float
+    """Per hour, of each machine, by its tag: the dearest type's."""
     disk_usd: float
-    """Per hour, of each machine's disk, by their tags."""
+    """Per hour, of each machine's disk, by its tag."""
     private: bool
     market: Market
+
+    @property
+    def hour_usd(self) -> float:
+        """Per hour, of each machine with its disk; at most."""
+        return self.price_usd + self.disk_usd
 
 
 def create_group(account: Account, cluster: str, pools: Pools, tags: Mapping[str, str]) -> str:
@@ -219,7 +224,7 @@ def make_group(item: Mapping[str, Any]) -> Group:
         deleting=bool(item.get("Status")),  # AWS sets it for a group that is being deleted, and for no other
         bucket=read_bucket(tags),
         sent=SENT_TAG in tags,
-        hour_usd=read_number(tags, PRICE_TAG) + read_number(tags, DISK_PRICE_TAG),
+        price_usd=read_number(tags, PRICE_TAG),
         disk_usd=read_number(tags, DISK_PRICE_TAG),
         private=PRIVATE_TAG in tags,
         market="spot" if is_spot(item) else "on-demand",

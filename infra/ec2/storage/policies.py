@@ -5,7 +5,7 @@ from typing import Any
 
 from infra.ec2.policy import allow, make_document
 from infra.ec2.scaling.policy import make_machine_statements, make_statements
-from infra.node.agent.bucket.layout import OUT, RECORD, attempt_prefix
+from infra.node.agent.bucket.layout import OUT, RECORD, SENT, attempt_prefix
 
 MINE = "gpujob-*"
 """The names of the buckets that `auto` makes."""
@@ -46,7 +46,7 @@ MACHINE_GRANTS = (
         f"{ATTEMPT}{RECORD}",
     ),
     Grant("DeleteReplaced", ("s3:DeleteObject",), f"/*/tasks/*/{OUT}*", f"{ATTEMPT}{OUT}{'0' * 64}"),
-    Grant("ReadSentJobs", ("s3:GetObject",), "/*", "/cluster/token/send.json", sent=True),
+    Grant("ReadSentJobs", ("s3:GetObject",), "/*", f"/cluster/token/{SENT}", sent=True),
     Grant("SayThatItIsThere", ("s3:PutObject",), "/*/boots/*", "/cluster/token/boots/machine.json", sent=True),
 )
 

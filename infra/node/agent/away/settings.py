@@ -9,6 +9,7 @@ from typing import Any, Mapping, NamedTuple
 
 from ..aws.s3 import Bucket, open_bucket
 from ..aws.wire import NotThereError
+from ..bucket.layout import SENT
 from ..records import HOME, AgentError, read_json
 
 CONFIG = HOME / "sent.json"  # written by the boot program, from the user data
@@ -122,7 +123,7 @@ def open_place(config: Path = CONFIG) -> Place:
 
 def read_sent(place: Place) -> Sent:
     """Return the job as the laptop described it; raises AgentError without it."""
-    about, _ = place.read("send.json")
+    about, _ = place.read(SENT)
     if not about:
         raise AgentError("the job is no longer in its bucket")
     times = Times(**about.get("times", {}))

@@ -6,11 +6,11 @@ one is written always has a whole one on its disk, and so must the bucket.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
+
+from ..outputs.hashing import Key
 
 Entry = Mapping[str, Any]
-Key = Tuple[bool, str]
-"""Whether an output is outside the working folder, and its path."""
 Find = Callable[[Entry], "dict[str, Any] | None"]
 """Returns an output with the object that has its content, or a recent one of the same name; None without any."""
 LASTING = 3

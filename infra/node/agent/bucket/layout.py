@@ -10,6 +10,7 @@ PACK_BYTES = 16 << 20
 OUT = "out/"
 MANIFEST, RECORD, END = "outputs.json", "job.json", "end.json"
 DONE = "done-"
+SENT = "send.json"  # below CLUSTER/TOKEN/; only a sent job has it
 
 
 def task_prefix(prefix: str, task: int = TASK) -> str:

@@ -12,6 +12,7 @@ import os
 import stat
 from typing import Any, BinaryIO, Iterable, Iterator, Mapping
 
+from ..outputs.hashing import Key
 from .contents import Opener
 
 ENDINGS = (".csv", ".jsonl", ".log", ".ndjson", ".tsv", ".txt")
@@ -26,7 +27,7 @@ def is_log(path: str) -> bool:
 
 
 def find_logs(
-    names: Iterable[str], open_output: Opener, before: Mapping[tuple[bool, str], dict[str, Any]]
+    names: Iterable[str], open_output: Opener, before: Mapping[Key, dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """Yield what there is of the logs among files that are still being written.
 
