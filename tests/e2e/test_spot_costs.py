@@ -33,7 +33,7 @@ def test_costs_follow_the_spot_price_and_are_marked_where_it_is_not_known(laptop
     for command in ("ls", "cost"):
         said = laptop.type(command)
         assert "at most $0." in said.out, said.said
-        assert "needs ec2:DescribeSpotPriceHistory" in said.err
+        assert "as without ec2:DescribeSpotPriceHistory" in said.err
     assert laptop.type("down").code == 0
     [row] = json.loads(laptop.type("cost", "--json").out)
     assert row["at_most"]
