@@ -90,7 +90,9 @@ class Handler(BaseHTTPRequestHandler):
         asked = urlsplit(self.path)
         environ = {"PATH_INFO": asked.path, "QUERY_STRING": asked.query, "REQUEST_METHOD": self.command}
         action, arns = storage.name_action(environ)
-        needs = [permissions.Need(f"s3:{action}", arn, {}, {}) for arn in arns]
+        environ["HTTP_X_AMZ_COPY_SOURCE"] = self.headers.get("x-amz-copy-source", "")
+        pairs = [*((action, arn) for arn in arns), *storage.name_more(environ).items()]
+        needs = [permissions.Need(f"s3:{one}", arn, {}, {}) for one, arn in pairs]
         return all(policies.is_allowed(policy, need, {}) for need in needs)
 
     def reply(self, status: int, headers: dict[str, str], answer: bytes) -> None:

@@ -5,14 +5,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.policy import make_document
 from infra.ec2.tags import BUCKET_TAG
-from infra.errors import CloudError, NotFoundError, UsageError
+from infra.errors import CloudError, NotFoundError, ThrottledError, UsageError
 
 AUTO = "auto"
 KEPT_DAYS, PARTS_DAYS = 90, 2
+# A new bucket is not known everywhere at once, and two computers may make it:
+# https://github.com/hashicorp/terraform-provider-aws/issues/7628
+SETTLING_S = 20
 TLS_ONLY = {"Bool": {"aws:SecureTransport": "false"}}
 
 
@@ -34,8 +38,10 @@ def ready_bucket(account: Account, asked: str) -> str:
     except NotFoundError:
         if asked != AUTO:
             raise
-        create(account, name)
-    configure(account, name)
+        make = create
+    else:
+        make = configure
+    wait_until(lambda: make(account, name), SETTLING_S, retry_on=(NotFoundError, ThrottledError))
     return name
 
 
@@ -86,22 +92,27 @@ def is_marked(account: Account, name: str) -> bool:
     return any(tag["Key"] == BUCKET_TAG for tag in tags)
 
 
-def create(account: Account, name: str) -> None:
-    """Create a bucket, which may exist by now."""
+def create(account: Account, name: str) -> bool:
+    """Create a bucket, which may exist by now, with all of its settings; return True.
+
+    Its objects belong to the bucket's account, as in every new bucket since 2023; asking for that needs one more permission:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+    """
     place = {"LocationConstraint": account.region}
     more: dict[str, Any] = {"CreateBucketConfiguration": place} if account.region != "us-east-1" else {}
     with aws_errors():
         try:
-            account.s3.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerEnforced", **more)
+            account.s3.create_bucket(Bucket=name, **more)
         except ClientError as error:
             if code_of(error) == "BucketAlreadyExists":
                 raise CloudError(f"the name {name} is taken by another account", "use another --bucket") from error
             if code_of(error) != "BucketAlreadyOwnedByYou":
                 raise
+    return configure(account, name)
 
 
-def configure(account: Account, name: str) -> None:
-    """Make a bucket private, encrypted, reachable by TLS only, and let it remove what is old.
+def configure(account: Account, name: str) -> bool:
+    """Make a bucket private, encrypted, reachable by TLS only, and let it remove what is old; return True.
 
     The tag is last: without it, the settings are made again.
     """
@@ -117,6 +128,7 @@ def configure(account: Account, name: str) -> None:
             s3.put_bucket_policy(**where, Policy=json.dumps(make_document(deny)))
         s3.put_bucket_lifecycle_configuration(**where, LifecycleConfiguration={"Rules": make_rules()})
         s3.put_bucket_tagging(**where, Tagging={"TagSet": [{"Key": BUCKET_TAG, "Value": "yes"}]})
+    return True
 
 
 def make_rules() -> list[dict[str, Any]]:

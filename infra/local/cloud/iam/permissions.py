@@ -20,6 +20,8 @@ CALLER = "arn:aws:iam::123456789012:user/gpujob"
 
 # Services with the query protocol, whose code for a denial is shorter.
 QUERY = ("autoscaling", "iam", "s3", "sts")
+ALSO = "Also."
+"""Precedes the name of a further action that a request to S3 needs."""
 # IAM's action prefix where it differs from the service name that requests are signed for.
 PREFIXES = {"service-quotas": "servicequotas"}
 KINDS = {
@@ -74,7 +76,9 @@ def needs_of(request: Request) -> list[Need]:
     if request.service == "autoscaling":
         return [_need_of_group(request, name)]
     if request.service != "ec2":
-        return [Need(name, one, {}, {}) for one in (_other_resource(request), *request.values("Arn"))]
+        found = [Need(name, one, {}, {}) for one in (_other_resource(request), *request.values("Arn"))]
+        also = {key: one for key, one in request.params.items() if key.startswith(ALSO)}
+        return [*found, *(Need(f"s3:{key.removeprefix(ALSO)}", one, {}, {}) for key, one in also.items())]
     found = [*_named(request, name), *_created(request, name), *_passed(request)]
     return found or [Need(name, "*", {}, {})]
 

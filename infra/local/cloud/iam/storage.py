@@ -45,6 +45,18 @@ def name_action(environ: Environ) -> tuple[str, list[str]]:
     return ON_OBJECT.get(method, "GetObject"), [arn]
 
 
+def name_more(environ: Environ) -> dict[str, str]:
+    """Return the other actions that a request to S3 needs, each with the ARN that it is about.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+    """
+    bucket = unquote(str(environ.get("PATH_INFO", ""))).strip("/").partition("/")[0]
+    source = unquote(str(environ.get("HTTP_X_AMZ_COPY_SOURCE", ""))).strip("/")
+    more = {"GetObject": f"arn:aws:s3:::{source}"} if source else {}
+    owned = "HTTP_X_AMZ_OBJECT_OWNERSHIP" in environ
+    return more | ({"PutBucketOwnershipControls": f"arn:aws:s3:::{bucket}"} if owned else {})
+
+
 def read_keys(environ: Environ) -> list[str]:
     """Return the keys that a request for several objects names; each needs the permission."""
     try:

@@ -16,7 +16,7 @@ from infra.local import record
 from infra.local.cloud import moto_state, request
 from infra.local.cloud.answers import Answer, error, text_answer
 from infra.local.cloud.faults import parse
-from infra.local.cloud.iam import storage
+from infra.local.cloud.iam import permissions, storage
 from infra.local.cloud.iam.callers import Caller
 from infra.local.cloud.iam.calls import Calls, refuse_expired
 from infra.local.cloud.iam.roles import is_proven
@@ -89,6 +89,7 @@ class Gateway:
         if asked and asked.service == "s3":
             action, (arn, *more) = storage.name_action(environ)
             others = {f"Arn.{number}": one for number, one in enumerate(more, 2)}
+            others |= {f"{permissions.ALSO}{name}": one for name, one in storage.name_more(environ).items()}
             asked = replace(asked, action=action, params={"Arn": arn, **others})
         expired = self._find_expired(asked, environ) if asked else None
         if expired:
