@@ -68,7 +68,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault and fault != "drop-after":
             status, code, ahead_s = fault.split()
-            answer = f"<Error><Code>{code}</Code><Message>told to</Message></Error>".encode()
+            # S3 sends white space while it copies: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+            start = " \n" if status == "200" else ""
+            answer = (
+                f'{start}<?xml version="1.0"?><Error><Code>{code}</Code><Message>told to</Message></Error>'.encode()
+            )
             self.reply(int(status), {"Date": date_in(float(ahead_s))}, answer)
             return
         link = http.client.HTTPConnection("127.0.0.1", server.behind, timeout=30)

@@ -16,6 +16,7 @@ import botocore.awsrequest
 import botocore.credentials
 import pytest
 
+from infra.node.agent.away import transfer
 from infra.node.agent.aws.credentials import Kept, NoCredentialsError, read_credentials
 from infra.node.agent.aws.s3 import Bucket, open_bucket
 from infra.node.agent.aws.signing import Credentials, Request, sign
@@ -147,6 +148,28 @@ def test_what_stays_busy_is_given_up_after_a_while(bucket: Bucket, proxy: Proxy)
     bucket.wire.patience_s = 0.5
     with pytest.raises(S3Error, match="SlowDown"):
         bucket.put("x", b"1")
+
+
+@pytest.mark.parametrize("most", [5 << 30, 1])
+def test_a_copy_that_fails_after_s3_has_answered_200_is_made_again(
+    bucket: Bucket, proxy: Proxy, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "MOST_COPIED_BYTES", most)
+    bucket.put("from", b"a model")
+    failed = list[str]()
+
+    def fail(method: str, path: str) -> str:
+        if method == "PUT" and not failed:
+            failed.append(path)
+            return "200 InternalError 0"
+        return ""
+
+    proxy.rule = fail
+    try:
+        transfer.copy_object(bucket, "from", "to", 7)
+    finally:
+        proxy.rule = lambda method, path: ""
+    assert (bucket.get("to")[0], len(failed)) == (b"a model", 1)
 
 
 def endpoint_of(proxy: Proxy) -> str:

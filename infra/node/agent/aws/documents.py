@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 def parse(body: bytes) -> ElementTree.Element:
     """Return a document; an empty one if it is none."""
     try:
-        return ElementTree.fromstring(body)  # noqa: S314  expat limits what entities can do, and this is S3's answer
+        return ElementTree.fromstring(body.strip())  # noqa: S314  expat limits what entities can do, and this is S3's answer
     except ElementTree.ParseError:
         return ElementTree.Element("")
 

@@ -185,9 +185,10 @@ class Wire:
 def refusal_of(method: str, answer: Answer) -> S3Error | None:
     """Return why S3 refused a request; None if it did not.
 
-    The answer that completes an upload may have the status 200 and be a refusal.
+    The answer to a copy, or to what completes an upload, may have the status 200 and be a refusal.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
     """
-    found = read_fields(answer.body) if answer.status >= 300 or method == "POST" else {}
+    found = read_fields(answer.body) if answer.status >= 300 or method in ("POST", "PUT") else {}
     if answer.status < 300 and "Code" not in found:
         return None
     code = found.get("Code") or str(answer.status)
