@@ -7,6 +7,7 @@ has ended.
 import base64
 import json
 from dataclasses import replace
+from typing import Any
 
 from infra.cluster import groups as waiting
 from infra.cluster.clusters import explain_gone, open_known
@@ -65,15 +66,22 @@ def write_lease(account: Account, group: groups.Group, until: float) -> None:
 
 
 def renew_template(account: Account, name: str, until: float) -> None:
-    """Let the machines that the group launches from now on end at a time; it launches the latest version."""
+    """Let the machines that the group launches from now on end at a time; it launches the latest version.
+
+    All else is inherited: EC2 describes a template with fields that no request may have, such as the state of its options.
+    """
     title = f"{resource_name(name)}-on-demand"
     with aws_errors():
         found = account.ec2.describe_launch_template_versions(LaunchTemplateName=title, Versions=["$Latest"])
         [latest] = found["LaunchTemplateVersions"]
         data = latest["LaunchTemplateData"]
         text = move_lease(base64.b64decode(data["UserData"]).decode(), until)
-        data["UserData"] = base64.b64encode(text.encode()).decode()
-        for each in data.get("TagSpecifications", ()):
+        tags: Any = data.get("TagSpecifications", [])
+        for each in tags:
             for tag in each["Tags"]:
                 tag["Value"] = format_time(until) if tag["Key"] == LEASE_TAG else tag["Value"]
-        account.ec2.create_launch_template_version(LaunchTemplateName=title, LaunchTemplateData=data)  # type: ignore[arg-type]
+        account.ec2.create_launch_template_version(
+            LaunchTemplateName=title,
+            SourceVersion=str(latest["VersionNumber"]),
+            LaunchTemplateData={"UserData": base64.b64encode(text.encode()).decode(), "TagSpecifications": tags},
+        )

@@ -222,8 +222,9 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
     found = site.account.ec2.describe_launch_template_versions(
         LaunchTemplateName="gpujob-again-on-demand", Versions=["$Latest"]
     )
-    data = base64.b64decode(found["LaunchTemplateVersions"][0]["LaunchTemplateData"]["UserData"]).decode()
-    assert userdata.lease_end_s(data) == until
+    template = found["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+    data = base64.b64decode(template["UserData"]).decode()
+    assert (userdata.lease_end_s(data), template["KeyName"]) == (until, "gpujob-again")
     assert schedule.find_end(site.account, "gpujob-again") == until
     assert abs(time.time() + 3 * 3600 - until) < 600
     armed = site.laptop.home / ".local/state/gpujob/local/hosts" / machine["InstanceId"] / "lease"

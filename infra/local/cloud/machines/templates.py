@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from infra.local.cloud import moto_state
 from infra.local.cloud.answers import Answer
@@ -52,6 +53,7 @@ class Templates:
             data = {n.removeprefix(DATA): v for n, v in request.params.items() if n.startswith(DATA)}
             key = found[1].decode()
             inherited = self._inherited(request, key, {name.partition(".")[0] for name in data})
+            describe(moto_state.find_template(request.region, key, None), request.params.get("SourceVersion"))
             self._data[request.region, key, int(version[1]) if version else 1] = inherited | data
         return answer
 
@@ -61,3 +63,14 @@ class Templates:
         found = self.find(request.region, {"LaunchTemplateId": template_id, "Version": source}) if source else None
         data = found.data if found else {}
         return {name: value for name, value in data.items() if name.partition(".")[0] not in replaced}
+
+
+def describe(known: Any, source: str | None) -> None:
+    """Let moto describe the newest version as EC2 does: with what it inherits, and a state that no request may have.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMetadataOptions.html
+    """
+    newest = known.latest_version()
+    newest.data = {**(known.get_version(source).data if source else {}), **newest.data}
+    if "MetadataOptions" in newest.data:
+        newest.data["MetadataOptions"] = {**newest.data["MetadataOptions"], "State": "applied"}
