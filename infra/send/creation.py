@@ -152,7 +152,8 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     market = planned.request.markets[0]
     offers = choice.of_market(market)
     types = tuple(dict.fromkeys(offer.instance_type for offer in offers))
-    pools = Pools(template, types, tuple(subnet.subnet_id for subnet in choice.subnets), market)
+    zones = {zone for offer in offers for zone in offer.prices}  # those of --zone, and with one of the types
+    pools = Pools(template, types, tuple(one.subnet_id for one in choice.subnets if one.zone in zones), market)
     report(f"launching {' or '.join(types)} in {account.region}")
     group = create_group(account, name, pools, tags)
     if planned.attempt and any(one.capacity for one in find_groups(account, name)):

@@ -114,3 +114,16 @@ def test_a_send_that_fails_leaves_nothing_in_the_bucket_either(site):
     control.add_faults(site.watch.cloud, *FEW_REGIONS)
     assert (failed.code, "autoscaling:CreateAutoScalingGroup" in failed.err) == (1, True), failed.said
     assert (site.keys("failed"), [one for one in site.watch.remains() if "gpujob-failed" in one]) == ([], [])
+
+
+def test_a_group_launches_in_the_zones_of_the_plan_only(site):
+    control.add_faults(site.watch.cloud, "no-capacity=g*")
+    sent = site.laptop.type(*site.words("zoned", "zoned")[:-3], "--zone", "us-east-1b", "script.py", "zoned", "never")
+    assert sent.code == 0, sent.said
+    [group] = site.account.scaling.describe_auto_scaling_groups(AutoScalingGroupNames=["gpujob-zoned"])[
+        "AutoScalingGroups"
+    ]
+    assert group["AvailabilityZones"] == ["us-east-1b"]
+    control.clear_faults(site.watch.cloud)
+    control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    assert site.laptop.type("down", "zoned", "--dry-run", "--force").code == 0
