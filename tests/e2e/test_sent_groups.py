@@ -201,7 +201,8 @@ def test_a_removal_that_is_killed_at_each_call_in_turn_never_lets_the_group_repl
 def test_a_group_without_a_machine_is_listed_with_aws_s_words_kept_by_sweep_and_ended_by_down(site):
     control.add_faults(site.watch.cloud, "no-capacity=g*")
     group = site.send("patient")
-    obstacles = wait_for_obstacles(site, group)
+    wait_for(lambda: find_obstacles(site, group), "attempt")
+    obstacles = find_obstacles(site, group)
     assert obstacles[0].startswith("Could not launch Spot Instances. InsufficientInstanceCapacity - ")
     listed = site.laptop.type("ls", "--dry-run")
     assert "patient waits for 1 machine; AWS says: Could not launch Spot Instances." in listed.said
@@ -216,9 +217,8 @@ def test_a_group_without_a_machine_is_listed_with_aws_s_words_kept_by_sweep_and_
     assert site.watch.remains() == []
 
 
-def wait_for_obstacles(site: Site, group: str) -> list[str]:
-    """Wait until a group could not launch."""
-    wait_for(lambda: activities.read_activities(site.account, group), "attempt")
+def find_obstacles(site: Site, group: str) -> list[str]:
+    """Return why a group could not launch."""
     return activities.find_obstacles(activities.read_activities(site.account, group))
 
 
@@ -247,3 +247,24 @@ def test_who_may_not_list_groups_ends_other_clusters_but_none_that_a_group_would
     control.clear_faults(site.watch.cloud)
     assert site.laptop.type("down", "--all", "--dry-run", "--force", "--yes").code == 0
     assert site.watch.remains() == []
+
+
+def test_a_security_group_that_auto_scaling_does_not_find_yet_is_waited_for(site):
+    control.add_faults(site.watch.cloud, "unsettled=3")
+    pools, tags = site.prepare("fresh", time.time() + HOUR_S)
+    pools = replace(
+        pools, instance_types=("g4dn.xlarge", *(f"g5.{n}xlarge" for n in range(2, 50)))
+    )  # more than AWS takes
+    group = groups.create_group(site.account, "fresh", pools, tags)
+    assert groups.find_group(site.account, "fresh").name == group
+    assert remove_cluster(site.account, "fresh", lambda _: None)
+
+
+def test_machines_that_die_before_they_are_there_are_an_obstacle_in_aws_s_words(site):
+    control.add_faults(site.watch.cloud, "boot=60", "dies=0.1")
+    group = site.send("dead")
+    words = "Termination Reason: Server.InternalError: Internal error on launch"
+    wait_for(lambda: any(words in one for one in find_obstacles(site, group)), "obstacle")
+    control.clear_faults(site.watch.cloud)
+    wait_for(lambda: site.serving("dead") and not find_obstacles(site, group), "machine")
+    assert remove_cluster(site.account, "dead", lambda _: None)

@@ -9,9 +9,9 @@ from typing import Any
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
 
-FAILED = "Failed"
+FAILED, LAUNCHING = ("Failed", "Cancelled"), "Launching"
 MOST, MOST_PAGES = 100, 20
-UNSUPPORTED = "Unsupported - "
+UNSUPPORTED = "is not supported in your requested Availability Zone"
 MACHINE = re.compile(r"^(Launching|Terminating) .*?\b(i-[0-9a-f]{8,17})\b")
 
 
@@ -60,7 +60,7 @@ def find_lives(account: Account, name: str) -> dict[str, tuple[float, float | No
     ended: dict[str, float | None] = {}
     for one in read_activities(account, name, MOST_PAGES):
         found = MACHINE.match(one.description)
-        if found and found[1] == "Launching":
+        if found and found[1] == LAUNCHING:
             begun[found[2]] = one.at
         elif found:
             ended[found[2]] = one.ended_at
@@ -68,10 +68,12 @@ def find_lives(account: Account, name: str) -> dict[str, tuple[float, float | No
 
 
 def find_obstacles(activities: Sequence[Activity]) -> list[str]:
-    """Return why a group could not launch since it last did something, newest first.
+    """Return why a group could not launch since a machine was last in service, newest first.
 
-    In AWS's words, each once. That a zone never has a type, which a group tries too, comes last.
+    In AWS's words, each once. A machine that ended before it was in service, as without a grant for the key of its disk, is a
+    launch that was cancelled. That a zone never has a type, which a group tries too, comes last.
     """
-    failed = takewhile(lambda one: one.status == FAILED, activities)
-    messages = dict.fromkeys(one.message for one in failed if one.message)
+    launches = (one for one in activities if one.description.startswith(LAUNCHING))
+    failed = takewhile(lambda one: one.status in FAILED and one.message, launches)
+    messages = dict.fromkeys(one.message for one in failed)
     return sorted(messages, key=lambda message: UNSUPPORTED in message)

@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.scaling.schedule import arm_end, find_end
@@ -37,6 +38,10 @@ NOTHING = {"MinSize": 0, "MaxSize": 0, "DesiredCapacity": 0}
 # https://docs.aws.amazon.com/autoscaling/ec2/userguide/auto-scaling-benefits.html
 SUSPENDED = ["AZRebalance"]
 MISSING = "name not found"
+# Security group, key and template are a second old, the instance profile perhaps, too; AWS does not know them everywhere yet:
+# https://github.com/hashicorp/terraform-provider-aws/pull/5633
+SETTLING_S = 20
+MOST_TYPES = 40  # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LaunchTemplateOverrides.html
 # Of a group that changes just now; the next look tries again.
 PASSING = ("ResourceContention", "ResourceInUse", "ScalingActivityInProgress")
 
@@ -47,6 +52,7 @@ class Pools:
 
     template_id: str
     instance_types: tuple[str, ...]
+    """Cheapest first; a group has room for 40."""
     subnets: tuple[str, ...]
     """Of one VPC."""
     market: Market
@@ -107,21 +113,27 @@ def create_group(account: Account, cluster: str, pools: Pools, tags: Mapping[str
     Its machines get its tags. Raises UsageError if another command created it.
     """
     name = resource_name(cluster)
+
+    def make() -> bool:
+        with aws_errors():
+            try:
+                account.scaling.create_auto_scaling_group(
+                    AutoScalingGroupName=name,
+                    **NOTHING,
+                    MixedInstancesPolicy=make_policy(pools),
+                    VPCZoneIdentifier=",".join(pools.subnets),
+                    HealthCheckType="EC2",
+                    CapacityRebalance=False,
+                    Tags=make_tags(name, tags),
+                )
+            except ClientError as error:
+                if code_of(error) != "AlreadyExists":
+                    raise
+                check_own(account, cluster, tags[LAUNCH_TAG])
+        return True
+
+    wait_until(make, SETTLING_S, retry_on=NotFoundError)
     with aws_errors():
-        try:
-            account.scaling.create_auto_scaling_group(
-                AutoScalingGroupName=name,
-                **NOTHING,
-                MixedInstancesPolicy=make_policy(pools),
-                VPCZoneIdentifier=",".join(pools.subnets),
-                HealthCheckType="EC2",
-                CapacityRebalance=False,
-                Tags=make_tags(name, tags),
-            )
-        except ClientError as error:
-            if code_of(error) != "AlreadyExists":
-                raise
-            check_own(account, cluster, tags[LAUNCH_TAG])
         account.scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=SUSPENDED)
     return name
 
@@ -136,7 +148,7 @@ def make_policy(pools: Pools) -> dict[str, Any]:
         "SpotAllocationStrategy": "price-capacity-optimized",
         **({} if pools.most_usd is None else {"SpotMaxPrice": f"{pools.most_usd:.6f}"}),
     }
-    overrides = [{"InstanceType": one} for one in pools.instance_types]
+    overrides = [{"InstanceType": one} for one in pools.instance_types[:MOST_TYPES]]
     launch = {"LaunchTemplateSpecification": template, "Overrides": overrides}
     return {"LaunchTemplate": launch, "InstancesDistribution": distribution}
 

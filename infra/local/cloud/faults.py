@@ -29,7 +29,7 @@ VOCABULARY = {
         "TYPE[@ZONE]", r"[\w.*?-]+(@[\w*?-]+)?", "no capacity for this type (in this zone); * matches any", True
     ),
     "quota": Word("VCPUS", r"\d+", "set every EC2 quota of the account to this"),
-    "unsettled": Word("COUNT", r"\d+", "the first fleets of a cluster do not find its new security group"),
+    "unsettled": Word("COUNT", r"\d+", "the first fleets or groups of a cluster do not find its new security group"),
     "no-spot-role": Word("", "", "the account has no role for spot machines, and may not create it"),
     "spot-moves": Word("SECONDS", NUMBER, "spot prices change this often"),
     "partial": Word("COUNT", r"\d+", "a fleet launches at most this many machines"),

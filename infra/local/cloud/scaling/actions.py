@@ -15,6 +15,8 @@ from infra.local.cloud.scaling.groups import PROCESSES, Group, Launch
 from infra.local.cloud.scaling.schedule import read_sizes
 
 PAGE = 50
+MOST_OVERRIDES = 40
+"""https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LaunchTemplateOverrides.html"""
 SPOT_DEFAULTS = {
     "OnDemandAllocationStrategy": "lowest-price",
     "OnDemandBaseCapacity": "0",
@@ -98,6 +100,8 @@ def read_launch(asked: dict[str, Any]) -> Launch:
         return Launch(dict(template), [], {}, mixed=False)
     inner = policy["LaunchTemplate"] if policy else {}
     overrides = items(inner.get("Overrides", {}).get("member"))
+    if len(overrides) > MOST_OVERRIDES:
+        raise RefusedError(INVALID, f"You can specify up to {MOST_OVERRIDES} instance types per Auto Scaling group.")
     given = policy.get("InstancesDistribution", {}) if policy else {}
     return Launch(dict(inner["LaunchTemplateSpecification"]), overrides, {**SPOT_DEFAULTS, **given}, mixed=True)
 

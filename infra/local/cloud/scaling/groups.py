@@ -88,10 +88,11 @@ class Activity:
         """Return it as AWS describes it."""
         ended: dict[str, Tree] = {} if self.ended_at is None else {"EndTime": format_time(self.ended_at)}
         told: dict[str, Tree] = {"StatusMessage": self.message} if self.message else {}
+        why = f".  Status Reason: {self.message}" if self.message else ""
         return {
             "ActivityId": self.id,
             "AutoScalingGroupName": self.group,
-            "Description": self.description,
+            "Description": f"{self.description}{why}",
             "Cause": self.cause,
             "StartTime": format_time(self.began_at),
             "StatusCode": self.status,

@@ -32,6 +32,7 @@ BALANCING = (
 UNEVEN = 2
 """The difference between two zones from which on machines are moved."""
 PERCENT = 100
+STILLBORN = "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: {}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Reconciler:
     def _end(self, group: Group, member: Member, cause: str) -> None:
         if "Terminate" in group.suspended:
             return
-        group.finish(member.id, "Cancelled")
+        lost = cause == ENDED and member.state == "Pending"
+        group.finish(member.id, "Cancelled", STILLBORN.format(member.instance.state_reason.message) if lost else "")
+        group.retry_s = time.monotonic() + RETRY_S if lost else group.retry_s
         group.begin(f"Terminating EC2 instance: {member.id}", cause, member.id)
         member.state = "Terminating"
 
@@ -124,8 +127,7 @@ class Reconciler:
         spot = is_spot_next(group)
         outcome = self.launch(group, subnet, spot)
         if not outcome.instance_id:
-            title = f"Launching a new EC2 instance.  Status Reason: {outcome.refusal}"
-            group.begin(title, cause).finish("Failed", outcome.refusal)
+            group.begin("Launching a new EC2 instance", cause).finish("Failed", outcome.refusal)
             return False
         group.begin(f"Launching a new EC2 instance: {outcome.instance_id}", cause, outcome.instance_id)
         instance = moto_state.find_instance(group.region, outcome.instance_id)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from infra.local.cloud import accounts, moto_state
 from infra.local.cloud.answers import Answer, Tree
 from infra.local.cloud.machines import fleet
-from infra.local.cloud.machines.capacity import Capacity
+from infra.local.cloud.machines.capacity import Capacity, Pool
 from infra.local.cloud.machines.launch import MARKET, Moto
 from infra.local.cloud.machines.templates import Templates
 from infra.local.cloud.request import Request
@@ -65,6 +65,10 @@ class Launcher:
         request = make_request(group.region, "RunInstances", params)
         wrong = accounts.find_profile_fault(request, self.capacity.faults)
         wrong = wrong if "ImageId" in params else "The request must contain the parameter ImageId"
+        pool = Pool(group.region, kind, "", spot=False)
+        # EC2 does not know a new security group everywhere yet, as in a fleet.
+        _, unsettled = self.capacity.find_bar(found.template_id, group.id, pool) or ("", "")
+        wrong = wrong or unsettled
         if wrong:
             raise RefusedError(INVALID, f"{UNFORMED} {wrong}")
         denied = allow(request)
