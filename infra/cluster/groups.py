@@ -65,10 +65,17 @@ def find_waiting(account: Account) -> list[Wait]:
         return []
     waits = [(one, one.capacity - sum(each.state == IN_SERVICE for each in one.members)) for one in found]
     return [
-        Wait(make_waiting(account, one), missing, tuple(find_obstacles(read_activities(account, one.name))))
+        Wait(make_waiting(account, one), missing, tuple(find_refusals(account, one)))
         for one, missing in waits
         if missing > 0 and not one.deleting
     ]
+
+
+def find_refusals(account: Account, group: Group) -> list[str]:
+    """Return why a group has launched no machine, in AWS's words, and whether it still tries."""
+    refusals = find_obstacles(read_activities(account, group.name))
+    halted = f"Launch is suspended, as after a day without a machine; to try again: gpujob extend {group.cluster} 1h"
+    return [halted, *refusals] if group.halted else refusals
 
 
 def make_waiting(account: Account, group: Group) -> Cluster:

@@ -17,6 +17,7 @@ from infra.ec2.machines import instances
 from infra.ec2.machines.lease import IPV4_HOUR_USD
 from infra.ec2.machines.userdata import move_lease
 from infra.ec2.scaling import groups
+from infra.ec2.scaling.activities import resume_launches
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.writing import put_object
 from infra.ec2.tags import LEASE_TAG, format_time, resource_name
@@ -50,6 +51,8 @@ def extend(account: Account, cluster: Cluster, until: float) -> Cluster:
         renew_template(account, cluster.name, until)
         groups.set_tags(account, group.name, {LEASE_TAG: format_time(until)})
         groups.move_end(account, cluster.name, until)
+        if group.halted:
+            resume_launches(account, group.name)
     except GpujobError:
         write_lease(account, group, group.lease_until)  # else its machines would expect no end, and not save before it
         raise

@@ -116,14 +116,20 @@ def test_a_send_that_fails_leaves_nothing_in_the_bucket_either(site):
     assert (site.keys("failed"), [one for one in site.watch.remains() if "gpujob-failed" in one]) == ([], [])
 
 
-def test_a_group_launches_in_the_zones_of_the_plan_only(site):
+def test_a_group_launches_in_the_zones_of_the_plan_only_and_tries_again_once_aws_has_stopped_trying(site):
     control.add_faults(site.watch.cloud, "no-capacity=g*")
     sent = site.laptop.type(*site.words("zoned", "zoned")[:-3], "--zone", "us-east-1b", "script.py", "zoned", "never")
     assert sent.code == 0, sent.said
-    [group] = site.account.scaling.describe_auto_scaling_groups(AutoScalingGroupNames=["gpujob-zoned"])[
-        "AutoScalingGroups"
-    ]
+    name, scaling = "gpujob-zoned", site.account.scaling
+    [group] = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
     assert group["AvailabilityZones"] == ["us-east-1b"]
+    scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["Launch"])  # as AWS does after a day
     control.clear_faults(site.watch.cloud)
     control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    listed = site.laptop.type("ls", "--dry-run")
+    assert "zoned waits for 1 machine; AWS says: Launch is suspended" in listed.said
+    assert "to try again: gpujob extend zoned 1h" in listed.said
+    extended = site.laptop.type("extend", "zoned", "1h")
+    assert extended.code == 0, extended.said
+    wait_for(lambda: site.boots("zoned"), "machine")
     assert site.laptop.type("down", "zoned", "--dry-run", "--force").code == 0

@@ -150,7 +150,11 @@ def test_a_group_has_an_end_before_a_machine_and_the_policy_allows_each_step_to_
     needs = [permissions.Need(**need) for event in control.read_trail(cloud) for need in event["needs"]]
     used = {need.action for need in needs}
     extra = {action for one in policy.make_statements() for action in one["Action"]}
-    for_extend = {"ec2:CreateLaunchTemplateVersion", "ec2:DescribeLaunchTemplateVersions"}
+    for_extend = {
+        "ec2:CreateLaunchTemplateVersion",
+        "ec2:DescribeLaunchTemplateVersions",
+        "autoscaling:ResumeProcesses",
+    }
     assert extra - used == {"iam:CreateServiceLinkedRole"} | for_extend  # AWS asks for the first once, by itself
     ann_s = {"aws:userid": ANN["user_id"], "aws:PrincipalAccount": "123456789012"}
     changes = [need for need in needs if need.action in policy.CHANGE]

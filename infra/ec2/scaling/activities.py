@@ -9,6 +9,8 @@ from typing import Any
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
 
+LAUNCH = "Launch"
+"""A process, which AWS may suspend."""
 FAILED, LAUNCHING = ("Failed", "Cancelled"), "Launching"
 MOST, MOST_PAGES = 100, 20
 UNSUPPORTED = "is not supported in your requested Availability Zone"
@@ -77,3 +79,12 @@ def find_obstacles(activities: Sequence[Activity]) -> list[str]:
     failed = takewhile(lambda one: one.status in FAILED and one.message, launches)
     messages = dict.fromkeys(one.message for one in failed)
     return sorted(messages, key=lambda message: UNSUPPORTED in message)
+
+
+def resume_launches(account: Account, name: str) -> None:
+    """Let a group try again to launch machines, which AWS may have suspended after a day without success.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html
+    """
+    with aws_errors():
+        account.scaling.resume_processes(AutoScalingGroupName=name, ScalingProcesses=[LAUNCH])

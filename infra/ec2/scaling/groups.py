@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from infra.base.waiting import wait_until
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
+from infra.ec2.scaling.activities import LAUNCH
 from infra.ec2.scaling.schedule import arm_end, find_end
 from infra.ec2.tags import (
     CLUSTER_TAG,
@@ -100,6 +101,8 @@ class Group:
     """Per hour, of each machine's disk, by its tag."""
     private: bool
     market: Market
+    halted: bool = False
+    """Whether it launches no machine: AWS has stopped trying, as after a day without success."""
 
     @property
     def hour_usd(self) -> float:
@@ -240,6 +243,7 @@ def make_group(item: Mapping[str, Any]) -> Group:
         disk_usd=read_number(tags, DISK_PRICE_TAG),
         private=PRIVATE_TAG in tags,
         market="spot" if is_spot(item) else "on-demand",
+        halted=LAUNCH in [one["ProcessName"] for one in item.get("SuspendedProcesses", ())],
     )
 
 

@@ -15,6 +15,7 @@ CHANGE = (
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DeleteAutoScalingGroup",
     "autoscaling:PutScheduledUpdateGroupAction",
+    "autoscaling:ResumeProcesses",
     "autoscaling:SuspendProcesses",
     "autoscaling:UpdateAutoScalingGroup",
 )
