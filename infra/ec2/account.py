@@ -63,6 +63,11 @@ class Identity:
         """The tags that name the owner of a resource: one to read, one to compare in a policy."""
         return {OWNER_TAG: self.arn, OWNER_ID_TAG: self.user_id}
 
+    @property
+    def partition(self) -> str:
+        """The part of AWS that ARNs name, such as aws-us-gov."""
+        return self.arn.split(":")[1]
+
     def is_owner(self, arn: str) -> bool:
         """Return whether an ARN is the caller's, ignoring invented session names."""
         return is_same_owner(arn, self.arn)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from infra.ec2.account import Account
+from infra.ec2.account import Account, Identity
 from infra.ec2.storage import buckets
 from infra.errors import ThrottledError
 from tests import s3
@@ -54,3 +54,10 @@ def test_a_name_that_s3_has_not_released_yet_says_to_wait(
     with pytest.raises(ThrottledError, match="busy with an earlier change") as refused:
         buckets.ready_bucket(account, "auto")
     assert "wait a minute" in refused.value.hint
+
+
+def test_the_policy_of_a_bucket_names_it_as_its_part_of_aws_does(account: Account) -> None:
+    account.__dict__["identity"] = Identity("123456789012", "arn:aws-us-gov:iam::123456789012:user/ann")
+    assert buckets.ready_bucket(account, "auto") == NAME
+    assert f"arn:aws-us-gov:s3:::{NAME}/*" in account.s3.get_bucket_policy(Bucket=NAME)["Policy"]
+    account.s3.delete_bucket(Bucket=NAME)

@@ -182,3 +182,9 @@ def test_a_dry_run_launches_nothing_and_says_that_it_would(shared, template):
     with pytest.raises(ClientError, match="DryRunOperation"):
         fleet(shared, ("g5.xlarge", "b"), DryRun=True)
     assert len(shared.ec2.describe_instances()["Reservations"]) == before
+
+
+def test_user_data_beyond_16_kib_is_refused(shared, template):
+    data = {"UserData": base64.b64encode(b"x" * 16_385).decode()}
+    with pytest.raises(ClientError, match="User data is limited to 16384 bytes"):
+        shared.ec2.create_launch_template_version(LaunchTemplateName=template, LaunchTemplateData=data)

@@ -12,7 +12,7 @@ from infra.ec2.errors import aws_errors
 LAUNCH = "Launch"
 """A process, which AWS may suspend."""
 FAILED, LAUNCHING = ("Failed", "Cancelled"), "Launching"
-MOST, MOST_PAGES = 100, 20
+MOST, MOST_PAGES = 100, 200  # a month in which a group tries twice in five minutes
 UNSUPPORTED = "is not supported in your requested Availability Zone"
 MACHINE = re.compile(r"^(Launching|Terminating) .*?\b(i-[0-9a-f]{8,17})\b")
 

@@ -119,7 +119,8 @@ def configure(account: Account, name: str) -> bool:
     s3, where = account.s3, owned(account, name)
     blocked = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     encrypted = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
-    resources = [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"]
+    arn = f"arn:{account.identity.partition}:s3:::{name}"
+    resources = [arn, f"{arn}/*"]
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": resources, "Condition": TLS_ONLY}
     with aws_errors():
         s3.put_public_access_block(**where, PublicAccessBlockConfiguration=dict.fromkeys(blocked, True))

@@ -51,10 +51,10 @@ def ready_uploads(account: Account, profile: str, bucket: str, *, sent: bool = F
 
 def find_refused(account: Account, role: str, bucket: str, *, sent: bool) -> list[str]:
     """Return what a role may not do, and where, as IAM simulates it; with `sent`, also to its group."""
-    refused = []
+    refused, arn = [], f"arn:{account.identity.partition}:s3:::{bucket}"
     for grant in MACHINE_GRANTS:
         if sent or not grant.sent:
-            denied = simulate(account, role, grant.actions, f"arn:aws:s3:::{bucket}{grant.example}")
+            denied = simulate(account, role, grant.actions, f"{arn}{grant.example}")
             refused += [f"{', '.join(denied)} on {bucket}{grant.part}"] if denied else []
     denied = simulate(account, role, LEAVE, name_group(account)) if sent else []
     return [*refused, f"{', '.join(denied)} on its own group"] if denied else refused
@@ -62,7 +62,8 @@ def find_refused(account: Account, role: str, bucket: str, *, sent: bool) -> lis
 
 def name_group(account: Account) -> str:
     """Return the ARN of a group of gpujob."""
-    place = f"arn:aws:autoscaling:{account.region}:{account.identity.account_id}:autoScalingGroup:{NO_ID}"
+    owner = account.identity
+    place = f"arn:{owner.partition}:autoscaling:{account.region}:{owner.account_id}:autoScalingGroup:{NO_ID}"
     return f"{place}:autoScalingGroupName/{resource_name(CLUSTER)}"
 
 

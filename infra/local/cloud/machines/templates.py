@@ -1,16 +1,19 @@
 """Store launch templates completely, so that fleets launch with every parameter; moto loses some."""
 
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from infra.local.cloud import moto_state
-from infra.local.cloud.answers import Answer
+from infra.local.cloud.answers import Answer, error
 from infra.local.cloud.request import Request
 from infra.local.cloud.tokens import Tokens
 
 DATA = "LaunchTemplateData."
+MOST_BYTES = 16_384
+"""Of user data."""
 
 _ID = re.compile(rb"<launchTemplateId>(lt-[0-9a-f]+)</launchTemplateId>")
 _VERSION = re.compile(rb"<versionNumber>(\d+)</versionNumber>")
@@ -33,6 +36,8 @@ class Templates:
 
     def create(self, request: Request, moto: Callable[[Request], Answer], tokens: Tokens) -> Answer:
         """Answer CreateLaunchTemplate and CreateLaunchTemplateVersion, once per client token."""
+        if len(b64decode(request.params.get(f"{DATA}UserData", ""))) > MOST_BYTES:
+            return error("ec2", "InvalidUserData.Malformed", f"User data is limited to {MOST_BYTES} bytes.")
         return tokens.once(request, lambda: self._create(request, moto))
 
     def find(self, region: str, asked: dict[str, str]) -> Template | None:
