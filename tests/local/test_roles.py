@@ -87,7 +87,9 @@ def test_a_machine_acts_in_its_role_as_far_as_its_policy_goes(shared, group, rol
         lambda: ec2.describe_instances(),
         lambda: ec2.terminate_instances(InstanceIds=[one]),
         lambda: scaling.describe_auto_scaling_groups(),
-        lambda: scaling.update_auto_scaling_group(AutoScalingGroupName="web", MaxSize=9),
+        lambda: scaling.update_auto_scaling_group(AutoScalingGroupName="web", MaxSize=0),
+        lambda: scaling.update_auto_scaling_group(AutoScalingGroupName=group.name, MaxSize=9, DesiredCapacity=9),
+        lambda: scaling.update_auto_scaling_group(AutoScalingGroupName=group.name, DesiredCapacity=1),
         lambda: scaling.delete_auto_scaling_group(AutoScalingGroupName=group.name, ForceDelete=True),
     ):
         with pytest.raises(

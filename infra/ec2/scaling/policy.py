@@ -19,8 +19,11 @@ CHANGE = (
     "autoscaling:SuspendProcesses",
     "autoscaling:UpdateAutoScalingGroup",
 )
-LEAVE = ("autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:UpdateAutoScalingGroup")
+LEAVE, EMPTY = ("autoscaling:TerminateInstanceInAutoScalingGroup",), ("autoscaling:UpdateAutoScalingGroup",)
 """What a machine does to its group: leave it, and set it to 0 when all is done."""
+MAX_SIZE = "autoscaling:MaxSize"
+AT_ZERO = {"NumericEquals": {MAX_SIZE: "0"}}
+"""No job can use its machine's role to launch more machines."""
 GROUPS = "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/gpujob-*"
 TEMPLATES = "arn:aws:ec2:*:*:launch-template/*"
 """`extend` makes a new version, so that the next machines of a group know its new end."""
@@ -44,4 +47,8 @@ def make_statements(*, owner_only: bool = False) -> list[dict[str, Any]]:
 
 def make_machine_statements() -> list[dict[str, Any]]:
     """Return what the machines of a group may do to groups with gpujob's tag and name."""
-    return [allow("LeaveTaggedGroups", LEAVE, GROUPS, tagged("Resource", CLUSTER_TAG, owner_only=False))]
+    ours = tagged("Resource", CLUSTER_TAG, owner_only=False)
+    return [
+        allow("LeaveTaggedGroups", LEAVE, GROUPS, ours),
+        allow("EmptyTaggedGroups", EMPTY, GROUPS, {**ours, **AT_ZERO}),
+    ]

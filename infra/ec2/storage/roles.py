@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
-from infra.ec2.scaling.policy import LEAVE
+from infra.ec2.scaling.policy import EMPTY, LEAVE, MAX_SIZE
 from infra.ec2.storage.buckets import AUTO, check_place, name_bucket, ready_bucket
 from infra.ec2.storage.policies import MACHINE_GRANTS
 from infra.ec2.tags import CLUSTER_TAG, resource_name
@@ -56,7 +56,7 @@ def find_refused(account: Account, role: str, bucket: str, *, sent: bool) -> lis
         if sent or not grant.sent:
             denied = simulate(account, role, grant.actions, f"{arn}{grant.example}")
             refused += [f"{', '.join(denied)} on {bucket}{grant.part}"] if denied else []
-    denied = simulate(account, role, LEAVE, name_group(account)) if sent else []
+    denied = simulate(account, role, (*LEAVE, *EMPTY), name_group(account)) if sent else []
     return [*refused, f"{', '.join(denied)} on its own group"] if denied else refused
 
 
@@ -68,13 +68,16 @@ def name_group(account: Account) -> str:
 
 
 def simulate(account: Account, role: str, actions: tuple[str, ...], resource: str) -> list[str]:
-    """Return which actions a role may not take on a resource that has gpujob's tag."""
-    tag = f"aws:ResourceTag/{CLUSTER_TAG}"
+    """Return which actions a role may not take on a resource that has gpujob's tag; a group is set to 0."""
+    facts = {f"aws:ResourceTag/{CLUSTER_TAG}": (CLUSTER, "string"), MAX_SIZE: ("0", "numeric")}
     with aws_errors():
         found = account.iam.simulate_principal_policy(
             PolicySourceArn=role,
             ActionNames=list(actions),
             ResourceArns=[resource],
-            ContextEntries=[{"ContextKeyName": tag, "ContextKeyValues": [CLUSTER], "ContextKeyType": "string"}],
+            ContextEntries=[
+                {"ContextKeyName": name, "ContextKeyValues": [value], "ContextKeyType": kind}
+                for name, (value, kind) in facts.items()
+            ],
         )
     return [one["EvalActionName"] for one in found["EvaluationResults"] if one["EvalDecision"] != "allowed"]

@@ -63,6 +63,8 @@ class Need:
     """Of an image: `amazon` or an account number."""
     passed_to: str = ""
     """The service that a role is passed to."""
+    max_size: str = ""
+    """Of an Auto Scaling group, in a request that says it."""
 
 
 def actions_of(request: Request) -> list[str]:
@@ -104,7 +106,8 @@ def _need_of_group(request: Request, action: str) -> Need:
     )
     name = request.params.get("AutoScalingGroupName") or request.params.get("Tags.member.1.ResourceId", "")
     name = name or groups.group_of(request.region, request.params.get("InstanceId", ""))
-    return Need(action, groups.arn_of(request.region, name), added, groups.tags_of(request.region, name))
+    arn, tags = groups.arn_of(request.region, name), groups.tags_of(request.region, name)
+    return Need(action, arn, added, tags, max_size=request.params.get("MaxSize", ""))
 
 
 def _named(request: Request, action: str) -> list[Need]:

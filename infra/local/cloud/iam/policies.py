@@ -11,7 +11,11 @@ from typing import Any
 from infra.local.cloud.iam.permissions import Need
 
 VARIABLE = re.compile(r"\$\{([\w:-]+)\}")
-OPERATORS: Mapping[str, Callable[[str, str], bool]] = {"StringEquals": str.__eq__, "StringLike": fnmatchcase}
+OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
+    "NumericEquals": lambda asked, wanted: float(asked) == float(wanted),
+    "StringEquals": str.__eq__,
+    "StringLike": fnmatchcase,
+}
 
 
 def is_allowed(policy: Mapping[str, Any], need: Need, caller: Mapping[str, str]) -> bool:
@@ -38,6 +42,7 @@ def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mappin
     facts |= {f"aws:ResourceTag/{key}": value for key, value in need.resource_tags.items()}
     facts |= {"ec2:CreateAction": need.create_action} if need.create_action else {}
     facts |= {"ec2:Owner": need.owner} if need.owner else {}
+    facts |= {"autoscaling:MaxSize": need.max_size} if need.max_size else {}
     facts |= {"iam:PassedToService": need.passed_to} if need.passed_to else {}
     for operator, keys in condition.items():
         match = OPERATORS[operator]

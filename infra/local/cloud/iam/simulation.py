@@ -12,6 +12,7 @@ from infra.local.cloud.iam.policies import is_allowed
 from infra.local.cloud.iam.roles import list_policies
 from infra.local.cloud.request import Request
 
+TAG = "aws:ResourceTag/"
 NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
 
 
@@ -23,11 +24,12 @@ def simulate_principal_policy(request: Request) -> Answer:
     if role is None:
         return error("iam", "NoSuchEntity", f"Entity {arn} does not exist.", 404)
     policy = {"Statement": [each for one in list_policies(role) for each in one["Statement"]]}
-    tags = read_tags(request)
+    facts = read_facts(request)
+    tags = {key.removeprefix(TAG): value for key, value in facts.items() if key.startswith(TAG)}
     rows: list[Tree] = []
     for action in read_words(request, "ActionNames"):
         for resource in read_words(request, "ResourceArns") or ["*"]:
-            need = Need(action, resource, {}, tags)
+            need = Need(action, resource, {}, tags, max_size=facts.get("autoscaling:MaxSize", ""))
             decision = "allowed" if is_allowed(policy, need, {}) else "implicitDeny"
             rows.append({"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": decision})
     name = "SimulatePrincipalPolicy"
@@ -44,10 +46,10 @@ def read_words(request: Request, name: str) -> list[str]:
     return found
 
 
-def read_tags(request: Request) -> dict[str, str]:
-    """Return the tags that a request says its resources have."""
+def read_facts(request: Request) -> dict[str, str]:
+    """Return what a request says of its resources and of itself, by the keys of conditions."""
     found: dict[str, str] = {}
     while key := request.params.get(f"ContextEntries.member.{len(found) + 1}.ContextKeyName"):
         words = f"ContextEntries.member.{len(found) + 1}.ContextKeyValues.member.1"
-        found[key.removeprefix("aws:ResourceTag/")] = request.params.get(words, "")
+        found[key] = request.params.get(words, "")
     return found
