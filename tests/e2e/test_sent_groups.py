@@ -272,3 +272,13 @@ def test_machines_that_die_before_they_are_there_are_an_obstacle_in_aws_s_words(
     control.clear_faults(site.watch.cloud)
     wait_for(lambda: site.serving("dead") and not find_obstacles(site, group), "machine")
     assert remove_cluster(site.account, "dead", lambda _: None)
+
+
+def test_a_group_without_its_template_is_ended_and_one_that_is_gone_has_done_nothing(site):
+    group = site.send("bare")
+    wait_for(lambda: site.serving("bare"), "machine")
+    site.account.ec2.delete_launch_template(LaunchTemplateName=f"{group}-spot")
+    assert groups.delete_group(site.account, group)
+    wait_for(lambda: not groups.find_groups(site.account, "bare"), "end of the group")
+    assert activities.read_activities(site.account, group) == []
+    assert remove_cluster(site.account, "bare", lambda _: None)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from infra.ec2.account import Account
-from infra.ec2.errors import aws_errors
+from infra.ec2.errors import aws_errors, code_of
 
 LAUNCH = "Launch"
 """A process, which AWS may suspend."""
@@ -33,11 +35,16 @@ class Activity:
 
 
 def read_activities(account: Account, name: str, pages: int = 1) -> list[Activity]:
-    """Return a group's last activities, newest first; AWS keeps those of six weeks."""
+    """Return a group's last activities, newest first; AWS keeps those of six weeks. None if it was just deleted."""
     limit = {"PageSize": MOST, "MaxItems": MOST * pages}
     with aws_errors():
         asked = account.scaling.get_paginator("describe_scaling_activities")
-        answers = [*asked.paginate(AutoScalingGroupName=name, PaginationConfig=limit)]
+        try:
+            answers = [*asked.paginate(AutoScalingGroupName=name, PaginationConfig=limit)]
+        except ClientError as error:
+            if code_of(error) != "ValidationError":
+                raise
+            return []
     return [make_activity(one) for answer in answers for one in answer["Activities"]]
 
 

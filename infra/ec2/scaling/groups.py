@@ -262,13 +262,13 @@ def make_member(item: Mapping[str, Any]) -> Member:
 def delete_group(account: Account, name: str) -> bool:
     """Set a group to 0 and delete it with its machines; return whether AWS accepted that.
 
-    It may be missing, and the call can be repeated after an interruption at any point.
+    AWS deletes also one that it refuses to set to 0. It may be missing, and the call can be repeated after an interruption.
     """
     with aws_errors():
         try:
             account.scaling.update_auto_scaling_group(AutoScalingGroupName=name, **NOTHING)
         except ClientError as error:
-            if not is_missing(error) and not is_deleting(error):
+            if code_of(error) not in (*PASSING, "ValidationError"):  # such as a template that was deleted
                 raise
         try:
             account.scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
@@ -284,9 +284,3 @@ def is_missing(error: ClientError) -> bool:
     """Return whether there is no such group; Auto Scaling has no code of its own for it."""
     message = str(error.response.get("Error", {}).get("Message", ""))
     return code_of(error) == "ValidationError" and MISSING in message
-
-
-def is_deleting(error: ClientError) -> bool:
-    """Return whether a group cannot be changed because it is being deleted or changed by someone else."""
-    message = str(error.response.get("Error", {}).get("Message", ""))
-    return code_of(error) in PASSING or (code_of(error) == "ValidationError" and "pending delete" in message)

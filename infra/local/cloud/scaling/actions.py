@@ -113,8 +113,15 @@ def read_tags(asked: dict[str, Any]) -> dict[str, tuple[str, bool]]:
 
 
 def update(request: Request, check: Check) -> dict[str, Tree]:
-    """Answer UpdateAutoScalingGroup."""
+    """Answer UpdateAutoScalingGroup; one whose template was deleted cannot be changed.
+
+    https://github.com/hashicorp/terraform-provider-aws/issues/33912
+    """
     group, asked = changed(request), request.tree()
+    template = group.launch.template
+    key, name = template.get("LaunchTemplateId"), template.get("LaunchTemplateName")
+    if moto_state.find_template(request.region, key, name) is None:
+        raise RefusedError(INVALID, f"The specified launch template, with template ID {key or name}, does not exist.")
     launch = read_launch(asked) if "MixedInstancesPolicy" in asked or "LaunchTemplate" in asked else None
     places = read_places(request.region, asked) if "VPCZoneIdentifier" in asked else None
     group.resize(read_sizes(asked))
