@@ -1,13 +1,19 @@
 """A bucket that is just being made: S3 knows it here and there, and another computer may make it at the same time."""
 
+import io
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
 
 from infra.ec2.account import Account, Identity
 from infra.ec2.storage import buckets
-from infra.errors import ThrottledError
+from infra.ec2.storage.objects import Store
+from infra.ec2.storage.policies import make_user_policy
+from infra.ec2.storage.writing import put_file
+from infra.errors import CloudError, ThrottledError
+from infra.local.cloud.iam import permissions, policies, storage
 from tests import s3
 from tests.s3 import KEYS, Proxy
 
@@ -61,3 +67,20 @@ def test_the_policy_of_a_bucket_names_it_as_its_part_of_aws_does(account: Accoun
     assert buckets.ready_bucket(account, "auto") == NAME
     assert f"arn:aws-us-gov:s3:::{NAME}/*" in account.s3.get_bucket_policy(Bucket=NAME)["Policy"]
     account.s3.delete_bucket(Bucket=NAME)
+
+
+def test_the_printed_policy_allows_all_that_an_upload_does_also_when_it_fails(account: Account, proxy: Proxy) -> None:
+    account.s3.create_bucket(Bucket="gpujob-plain")
+    store = Store(account, "gpujob-plain")
+    assert store.target["ExpectedBucketOwner"]  # which asks STS
+    proxy.seen.clear()
+    proxy.rule = lambda method, path: "403 AccessDenied 0" if "partNumber=2" in path else ""
+    with pytest.raises(CloudError, match="AccessDenied"):
+        put_file(store, "c/t/pack", io.BytesIO(bytes(20 << 20)))
+    assert any(one.startswith("DELETE") for one in proxy.seen)  # else its parts would be billed, and seen by no listing
+    for method, asked in (one.split() for one in proxy.seen):
+        path, query = urlsplit(asked).path, urlsplit(asked).query
+        action, arns = storage.name_action({"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query})
+        needs = [permissions.Need(f"s3:{action}", arn, {}, {}) for arn in arns]
+        assert all(policies.is_allowed(make_user_policy(), need, {}) for need in needs), (method, asked)
+    account.s3.delete_bucket(Bucket="gpujob-plain")

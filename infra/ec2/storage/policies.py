@@ -19,7 +19,7 @@ USER_ON_BUCKET = (
     "s3:PutEncryptionConfiguration",
     "s3:PutLifecycleConfiguration",
 )
-USER_ON_OBJECTS = ("s3:DeleteObject", "s3:GetObject", "s3:PutObject")
+USER_ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
 ATTEMPT = attempt_prefix("/cluster/token/")
 
 
