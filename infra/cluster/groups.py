@@ -77,7 +77,7 @@ def make_waiting(account: Account, group: Group) -> Cluster:
         name=group.cluster,
         cloud=account.cloud,
         region=account.region,
-        nodes=(Node("", WAITING, "", 22, "", ""),),
+        nodes=(Node("", WAITING, "", 22, "", "", group.market),),
         gpu=group.gpu,
         price_usd=0.0,
         lease_until=group.lease_until,
