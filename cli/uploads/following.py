@@ -21,13 +21,13 @@ FINAL = (CredentialsError, PermissionsError)
 
 def await_saved(error: GpujobError, cluster: str, asked: int | str | None) -> "Saved":
     """Return a sent job as `find_last_saved` does, once a machine has begun it; raises UnbegunError if none will."""
-    told = False
+    store, told = open_store(cluster), False
+    number = find_kept(store, cluster) if store and asked is None else asked
     while True:
         try:
-            return find_last_saved(error, cluster, asked)
+            return find_last_saved(error, cluster, number)
         except UnbegunError as refusal:
-            store = open_store(cluster)
-            if store is None or find_kept(store, cluster) is None:
+            if number is None:
                 raise
             if not told:
                 show.say(f"{refusal.what}; waiting for one. What AWS says: {refusal.hint}")

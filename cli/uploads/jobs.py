@@ -37,28 +37,36 @@ def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None)
 
 def search(error: GpujobError, cluster: str, asked: int | str | None) -> "tuple[Saved, ...]":
     """Return what `find_saved` does, but do not say so."""
-    from infra.saved.search import list_saved
-
     try:
         store = open_store(cluster)
         if store is None:
             raise error
+        sent = is_sent(cluster)
         with progress.waiting(f"reading the bucket {store.bucket}"):
-            found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+            found = read_saved(store, cluster, asked)
+            unbegun = not found and sent and (asked is None or asked == find_kept(store, cluster))
+            if sent and asked is not None and not (found or unbegun):
+                found = read_saved(store, cluster, asked)  # it may have begun and ended since
     except CloudError as refusal:
         if refusal is not error:
             error.add_note(f"its bucket cannot be read: {refusal.what}")
         raise error from refusal
-    sent = is_sent(cluster)
     if not found:
         if not sent:
             error.add_note(f"nor is it in the bucket {store.bucket}")
-        elif asked is None or asked == find_kept(store, cluster):
+        elif unbegun:
             raise UnbegunError(describe_unbegun(cluster), "gpujob ls") from error
         else:
             error.what = f"no job {asked} of '{cluster}' in the bucket {store.bucket}"
         raise error
     return tuple(found)
+
+
+def read_saved(store: "Store", cluster: str, asked: int | str | None) -> "list[Saved]":
+    """Return the uploaded jobs of a cluster, or those with this number or name."""
+    from infra.saved.search import list_saved
+
+    return [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
 
 
 def say_source(error: GpujobError, cluster: str, found: "Sequence[Saved]") -> None:
