@@ -48,6 +48,8 @@ def search(error: GpujobError, cluster: str, asked: int | str | None) -> "tuple[
             if sent and asked is not None and not (found or unbegun):
                 found = read_saved(store, cluster, asked)  # it may have begun and ended since
     except CloudError as refusal:
+        if is_sent(cluster):
+            raise  # the bucket is the only place that has the job
         if refusal is not error:
             error.add_note(f"its bucket cannot be read: {refusal.what}")
         raise error from refusal

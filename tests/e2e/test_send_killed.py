@@ -16,7 +16,7 @@ from infra.local.cloud.server import control
 from infra.names import name_for
 from tests.cloudwatch import FEW_REGIONS
 from tests.conftest import Finished, wait_for
-from tests.killed_sends import ALLOWED, ANN, Site, open_site
+from tests.killed_sends import ALLOWED, ANN, BUCKET, Site, open_site
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -128,6 +128,20 @@ def test_every_command_in_its_folder_knows_a_job_that_waits_for_its_first_machin
     before = groups.find_group(site.account, name).lease_until
     extended = site.laptop.type("extend", "1h")
     assert (extended.code, groups.find_group(site.account, name).lease_until - before) == (0, 3600), extended.said
+    told = site.read(name, "send.json")
+    site.delete(name, "send.json")
+    refused = site.laptop.type("down", name, "--dry-run")
+    assert (refused.code, "were deleted from" in refused.err) == (1, True), refused.said
+    token = groups.find_group(site.account, name).token
+    site.account.s3.put_object(Bucket=BUCKET, Key=f"{name}/{token}/send.json", Body=told)
+    control.add_faults(site.watch.cloud, "denied=s3:ListBucket")
+    for command in (("jobs",), ("fetch",), ("logs",)):
+        denied = site.laptop.type(*command)
+        assert (denied.code, "allow s3:ListBucket" in denied.err, "login" in denied.err) == (1, True, False), (
+            denied.said
+        )
+    control.clear_faults(site.watch.cloud)
+    control.add_faults(site.watch.cloud, "no-capacity=g*")
     waiting = [site.laptop.start(*command) for command in (("wait", "1"), ("logs", "-f", "-n", "0"), ("logs", "-f"))]
     for process in waiting:
         assert process.stderr and b"waiting for one" in process.stderr.readline()
