@@ -36,7 +36,7 @@ from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
 from cli.uploads.following import await_saved, follow_sent
-from cli.uploads.jobs import download_saved, find_last_saved, find_saved, is_sent, note_unbegun, was_fetched
+from cli.uploads.jobs import download_saved, find_last_saved, find_saved, is_sent, note_last, was_fetched
 from cli.uploads.sent import stop_sent
 from infra.errors import GoneError, NotFoundError, UnbegunError, UsageError
 from infra.fetch.outputs import Wanted
@@ -96,7 +96,7 @@ def list_elsewhere(error: NotFoundError | GoneError, name: str, as_json: bool) -
     rows = [job_row(job, find_home(runs_of(gone, job.number), name, job.number)) for gone, job in jobs]
     data = [tell_all(gone, job) for gone, job in jobs] if as_json else None
     show.listing(rows, as_json, data, droppable=("started", "name", "exit"))
-    note_unbegun(name, found)
+    note_last(name, found)
 
 
 @jobs.command()

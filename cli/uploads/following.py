@@ -42,7 +42,7 @@ def follow_sent(job: "Saved", write: Callable[[bytes], None], offset: int = 0) -
     """
     from infra.saved.search import open_saved
 
-    shown, failing_since = job.prefix, 0.0
+    shown, told, failing_since = job.prefix, "", 0.0
     with detaching(job):
         while True:
             try:
@@ -55,6 +55,10 @@ def follow_sent(job: "Saved", write: Callable[[bytes], None], offset: int = 0) -
                         offset += len(chunk)
                 if job.ended:
                     return job
+                why = job.current.reason if job.current.state == "queued" else ""
+                if why not in ("", told):
+                    show.say(f"job {job.current.number} queued: {why}")
+                told = why
                 time.sleep(PERIOD_S)
                 job, failing_since = open_saved(job.store, job.cluster.name, job.root) or job, 0.0
             except CloudError as error:

@@ -44,8 +44,8 @@ def search(error: GpujobError, cluster: str, asked: int | str | None) -> "tuple[
         sent = is_sent(cluster)
         with progress.waiting(f"reading the bucket {store.bucket}"):
             found = read_saved(store, cluster, asked)
-            unbegun = not found and sent and (asked is None or asked == find_kept(store, cluster))
-            if sent and asked is not None and not (found or unbegun):
+            kept = find_kept(store, cluster) if sent and not found else None
+            if sent and not found and (kept is None or asked not in (None, kept)):
                 found = read_saved(store, cluster, asked)  # it may have begun and ended since
     except CloudError as refusal:
         if is_sent(cluster):
@@ -56,8 +56,11 @@ def search(error: GpujobError, cluster: str, asked: int | str | None) -> "tuple[
     if not found:
         if not sent:
             error.add_note(f"nor is it in the bucket {store.bucket}")
-        elif unbegun:
+        elif kept is not None and asked in (None, kept):
             raise UnbegunError(describe_unbegun(cluster), "gpujob ls") from error
+        elif asked is None:
+            what = f"the bucket {store.bucket} has nothing of the job of '{cluster}', and no machine is kept for it"
+            raise UnbegunError(what, f"gpujob down {cluster}") from error
         else:
             error.what = f"no job {asked} of '{cluster}' in the bucket {store.bucket}"
         raise error
@@ -96,8 +99,11 @@ def is_unbegun(cluster: str, found: "Sequence[Saved]") -> bool:
     return is_sent(cluster) and find_prefix(found[-1].store.account, cluster) not in ("", found[-1].root)
 
 
-def note_unbegun(cluster: str, found: "Sequence[Saved]") -> None:
-    """Say that another job was sent after these, if no machine has begun it."""
+def note_last(cluster: str, found: "Sequence[Saved]") -> None:
+    """Say why the last sent job is in its state, and whether another was sent that no machine has begun."""
+    last = found[-1].current
+    if found[-1].was_sent and last.reason:
+        show.say(f"job {last.number} {last.state}: {last.reason}")
     if is_unbegun(cluster, found):
         show.say(f"a later job was sent, but {describe_unbegun(cluster)}: gpujob ls")
 

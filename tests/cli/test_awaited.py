@@ -45,7 +45,9 @@ def make(**changes: Any) -> Any:
     """Return a job as a bucket has it, which prints nothing."""
     told = {"prefix": "stud/t/tasks/0/1/", "root": "stud/t/", "ended": False, "read_log": lambda _: iter(())}
     job = replace(JOB, number=2)
-    return SimpleNamespace(**{**told, "store": SimpleNamespace(bucket="b"), "cluster": SENT, "job": job, **changes})
+    return SimpleNamespace(
+        **{**told, "store": SimpleNamespace(bucket="b"), "cluster": SENT, "job": job, "current": job, **changes}
+    )
 
 
 def keep(monkeypatch: pytest.MonkeyPatch, *numbers: int | None) -> None:
@@ -65,7 +67,7 @@ def test_a_job_that_began_and_ended_between_two_looks_is_found(bucket, monkeypat
 def test_a_job_of_which_a_group_keeps_no_machine_is_not_awaited(bucket, monkeypatch):
     keep(monkeypatch, None)
     bucket.append(())
-    with pytest.raises(UnbegunError):
+    with pytest.raises(UnbegunError, match="no machine is kept for it"):
         following.await_saved(GoneError("gone"), "stud", None)
     with pytest.raises(GoneError) as refused:
         following.await_saved(GoneError("gone"), "stud", 2)
@@ -79,6 +81,13 @@ def test_a_job_is_followed_past_what_aws_does_not_answer_but_not_past_expired_cr
     bucket[:] = [CredentialsError("expired")]
     with pytest.raises(CredentialsError):
         following.follow_sent(make(), lambda _: None)
+
+
+def test_that_a_job_lost_its_machine_is_said_once(bucket, capfd):
+    queued = replace(JOB, state="queued", reason="waits for a machine")
+    bucket.extend([make(current=queued), make(current=queued), make(), make(ended=True)])
+    following.follow_sent(make(), lambda _: None)
+    assert capfd.readouterr().err == f"job {JOB.number} queued: waits for a machine\n"
 
 
 def test_aws_that_does_not_answer_for_long_ends_the_command(bucket, monkeypatch):
