@@ -12,6 +12,7 @@ GpujobError               one line of what happened, one of what to run next; ex
 │   ├── ParameterError    AWS rejects a parameter
 │   └── SubscriptionError the account must accept terms or enable something first
 ├── NotFoundError         no such cluster, job or file
+├── UnbegunError          no machine has begun a sent job yet
 ├── NodeError             the node is unreachable or sent an invalid response
 │   ├── UnreachableError  neither the node nor its cloud could be reached
 │   ├── StoppedError      the node is stopped
@@ -98,6 +99,10 @@ class SubscriptionError(CloudError):
 
 class NotFoundError(GpujobError):
     """There is no such cluster, job or file."""
+
+
+class UnbegunError(GpujobError):
+    """No machine has begun a sent job yet."""
 
 
 class NodeError(GpujobError):

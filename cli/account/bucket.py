@@ -10,7 +10,7 @@ from cli.options.sources import read_chosen
 from cli.terminal import formats, show
 from cli.terminal.questions import confirm
 from cli.uploads.stored import describe_usage, open_named
-from infra.errors import UsageError
+from infra.errors import LossError, UsageError
 from infra.names import BUCKET
 
 if TYPE_CHECKING:
@@ -69,20 +69,28 @@ def du(name: str | None, dry_run: bool, region: str | None, as_json: bool) -> No
 def rm(name: str | None, cluster: str | None, everything: bool, dry_run: bool, region: str | None, yes: bool) -> None:
     """Delete the jobs of a cluster, or all, from a bucket.
 
-    What was downloaded stays in runs/.
+    What was downloaded stays in runs/. A sent job that has not ended is kept.
     """
-    from infra.saved.usage import list_stored, remove
+    from infra.saved.usage import find_kept, list_stored, remove
 
     if bool(cluster) == everything:
-        raise UsageError("expected --cluster or --all", "gpujob bucket rm --cluster NAME")
+        asked = name or read_chosen(click.get_current_context()).bucket or "auto"
+        raise UsageError("expected --cluster or --all", f"gpujob bucket rm {asked} --cluster NAME")
     store = open_store(name, dry_run, region)
-    found = list_stored(store, cluster or "")
-    if not found:
+    stored = list_stored(store, cluster or "")
+    kept = find_kept(store, stored)
+    found = [job for job in stored if job not in kept]
+    if not found and not kept:
         show.say(f"nothing to do: no such jobs in the bucket {store.bucket}")
         return
-    size = formats.size(sum(job.size_bytes for job in found))
-    confirm(f"Delete {formats.plural(len(found), 'job')} ({size}) from {store.bucket}?", yes)
-    show.say(f"deleted {formats.plural(remove(store, found), 'object')}")
+    if found:
+        size = formats.size(sum(job.size_bytes for job in found))
+        confirm(f"Delete {formats.plural(len(found), 'job')} ({size}) from {store.bucket}?", yes)
+        show.say(f"deleted {formats.plural(remove(store, found), 'object')}")
+    if kept:
+        names = [job.cluster for job in kept]
+        what = f"the sent job of {', '.join(names)} has not ended, and keeps its objects"
+        raise LossError(what, f"gpujob cancel --cluster {names[0]}; rerun when it has ended")
 
 
 def job_facts(job: "StoredJob", complete: bool) -> dict[str, object]:
@@ -111,7 +119,10 @@ def open_store(name: str | None, dry_run: bool, region: str | None) -> "Store":
     """Return the bucket that was named, or is set for `up`; raises UsageError without any."""
     from infra.cluster.clouds import open_account
 
-    asked = name or read_chosen(click.get_current_context()).bucket
+    context = click.get_current_context()
+    asked = name or read_chosen(context).bucket
+    only = f" --cluster {context.params['cluster']}" if context.params.get("cluster") else ""
+    hint = f"gpujob bucket {context.info_name} auto{only}{' --all' * bool(context.params.get('everything'))}"
     if not asked or not BUCKET.fullmatch(asked):
-        raise UsageError(f"invalid bucket name '{asked}'" if asked else "no bucket was named", "gpujob bucket ls auto")
+        raise UsageError(f"invalid bucket name '{asked}'" if asked else "no bucket was named", hint)
     return open_named(open_account(dry_run, (region,) if region else ()), asked)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from cli.facts.clusters import describe_cluster
 from cli.options.context import SCRIPTS, is_dry_run
 from cli.terminal import clouds, formats, show
 from infra import names, state
@@ -15,7 +16,7 @@ from infra.ec2.account import default_region
 from infra.ec2.machines.lease import hourly_usd, spent_usd
 from infra.ledger import recent
 from infra.ledger.choice import is_of_send
-from infra.model import GONE, UNKNOWN, Cluster, format_gpu
+from infra.model import GONE, UNKNOWN, WAITING, Cluster, format_gpu
 from infra.project.files import find_here, find_root
 from infra.project.rules import RUNS
 
@@ -29,7 +30,9 @@ def show_status() -> None:
     here, dry_run = find_here(), is_dry_run()
     folder = find_root(here) if here else None
     overview = look(dry_run, LIMIT_S)
-    clusters = [cluster for cluster in overview.clusters if cluster.node.state != GONE]
+    clusters = [
+        one for one in overview.clusters if one.node.state != GONE or one.sent
+    ]  # whose results are in the bucket
     ended = recent.list_recent(folder / RUNS, time.time() - RECENT_S, MOST) if folder else []
     if clusters:
         show.listing([cluster_row(cluster) for cluster in clusters], False, droppable=("machine", "where"))
@@ -55,12 +58,12 @@ def cluster_row(cluster: Cluster) -> dict[str, str]:
     count = f"{len(cluster.nodes)} x " if len(cluster.nodes) > 1 else ""
     return {
         "cluster": cluster.name,
-        "state": node.state,
+        "state": describe_cluster(cluster),
         "machine": f"{count}{node.instance_type} {format_gpu(cluster.gpu)}".strip(),
         "where": clouds.place(cluster),
         "price": at_most(format_rate(cluster.price_usd if unknown else hourly_usd(cluster))),
-        "spent": "" if unknown else at_most(format_usd(spent_usd(cluster, now))),
-        "ends": ends if on or unknown else "",
+        "spent": "" if unknown or node.state == GONE else at_most(format_usd(spent_usd(cluster, now))),
+        "ends": ends if on or node.state in (UNKNOWN, WAITING) else "",
     }
 
 
@@ -74,7 +77,7 @@ def ended_row(one: recent.Ended) -> dict[str, str]:
 
 def say_scope(overview: Overview, clusters: Sequence[Cluster], dry_run: bool) -> None:
     """Print where nothing is running, the total price, and whether AWS was asked."""
-    running = [cluster for cluster in clusters if cluster.node.state != UNKNOWN]
+    running = [cluster for cluster in clusters if cluster.node.state not in (UNKNOWN, GONE)]
     asked = not dry_run and not overview.unasked
     where = f"on AWS in {default_region() or 'any region known to this computer'}" if asked else "on the local cloud"
     if not running:
@@ -98,10 +101,16 @@ def suggest(
     """Return commands to type next, each with what it does."""
     own = names.name_for(folder) if folder else ""
     steps = {}
-    running = [cluster for cluster in clusters if cluster.node.state == "running"]
+    for cluster in [cluster for cluster in clusters if cluster.node.state == GONE][:2]:
+        flag = "" if cluster.name == own else f" --cluster {cluster.name}"
+        steps[f"gpujob jobs{flag}"] = f"show how the job of {cluster.name} ended"
+        steps[f"gpujob down {cluster.name}"] = "download its outputs and remove what is left of it"
+    running = [cluster for cluster in clusters if cluster.node.state in ("running", WAITING)]
     for cluster in sorted(running, key=lambda cluster: cluster.name != own)[:2]:
         flag = "" if cluster.name == own else f" --cluster {cluster.name}"
-        if cluster.sent:
+        if cluster.node.state == WAITING:
+            steps["gpujob ls"] = f"show why {cluster.name} waits for a machine"
+        elif cluster.sent:
             steps[f"gpujob logs{flag}"] = f"show what the job of {cluster.name} has printed"
         elif folder and (script := find_script(folder)):
             steps[f"gpujob run{flag} {script}"] = f"run {script} on {cluster.name}, download what it writes"

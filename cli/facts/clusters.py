@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.facts.times import instant, with_instants
 from infra.ec2.machines.lease import hourly_usd, spent_usd
-from infra.model import GONE, UNKNOWN, format_gpu
+from infra.model import GONE, UNKNOWN, WAITING, format_gpu
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Node
@@ -22,7 +22,7 @@ def cluster_facts(cluster: "Cluster", now: float) -> dict[str, Any]:
     """Return all that is known about a cluster; None for what is not."""
     state = cluster.node.state
     on, missing = state in ("pending", "running"), state in (GONE, UNKNOWN)
-    ends = on or state == UNKNOWN
+    ends = on or state in (UNKNOWN, WAITING)
     return {
         "name": cluster.name,
         "state": describe_cluster(cluster),

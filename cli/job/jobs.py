@@ -35,10 +35,10 @@ from cli.reasons.explanations import explain_failure, find_reason
 from cli.steps.following import download_all, exit_code, next_commands
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
-from cli.uploads.following import follow_sent
-from cli.uploads.jobs import download_saved, find_last_saved, find_saved, is_sent, was_fetched
+from cli.uploads.following import await_saved, follow_sent
+from cli.uploads.jobs import download_saved, find_last_saved, find_saved, is_sent, note_last, was_fetched
 from cli.uploads.sent import stop_sent
-from infra.errors import GoneError, NotFoundError, UsageError
+from infra.errors import GoneError, NotFoundError, UnbegunError, UsageError
 from infra.fetch.outputs import Wanted
 from infra.node import client
 from infra.node.listing import output_options
@@ -89,13 +89,14 @@ def list_elsewhere(error: NotFoundError | GoneError, name: str, as_json: bool) -
     """List an unreachable cluster's jobs from its bucket or runs/; without any, raise the error."""
     try:
         found = find_saved(error, name)
-    except (NotFoundError, GoneError):
-        list_recorded(error, name, as_json)
+    except (NotFoundError, GoneError, UnbegunError) as refusal:
+        list_recorded(refusal, name, as_json)
         return
     jobs = [(each.cluster, replace(each.current, fetched=was_fetched(each))) for each in found]
     rows = [job_row(job, find_home(runs_of(gone, job.number), name, job.number)) for gone, job in jobs]
     data = [tell_all(gone, job) for gone, job in jobs] if as_json else None
     show.listing(rows, as_json, data, droppable=("started", "name", "exit"))
+    note_last(name, found)
 
 
 @jobs.command()
@@ -154,7 +155,7 @@ def wait(job: JobName | None, notify: str | None, cluster: str | None) -> None:
         name = choose_name(cluster)
         if not is_sent(name):
             raise
-        saved = follow_sent(find_last_saved(error, name, job), lambda _: None)
+        saved = follow_sent(await_saved(error, name, job), lambda _: None)
         found, ended = saved.cluster, saved.current
         show.say(f"job {ended.number} {describe_state(ended)}")
     ending.notify(notify, found.name, ended)

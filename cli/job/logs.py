@@ -21,7 +21,7 @@ from cli.steps.keyboard import describe_terminal
 from cli.steps.reach import connect, reach_job
 from cli.terminal import show
 from cli.terminal.output import Output
-from cli.uploads.following import follow_sent
+from cli.uploads.following import await_saved, follow_sent
 from cli.uploads.jobs import find_last_saved, is_sent
 from cli.uploads.logs import read_job_log, read_task_log
 from infra.errors import GoneError, NotFoundError, UsageError
@@ -32,6 +32,7 @@ from infra.run.nodes.merging import Sink, print_logs
 
 if TYPE_CHECKING:
     from infra.model import Cluster, Job
+    from infra.saved.search import Saved
     from infra.ssh.connection import Connection
 
 LINES = 20  # of what was printed before
@@ -73,9 +74,7 @@ def logs(
         except (NotFoundError, GoneError) as error:
             name = choose_name(cluster)
             if follow and task is None and is_sent(name):
-                ended = follow_sent(find_last_saved(error, name, job), output.write).current
-                output.flush()
-                show.say(f"job {ended.number} {describe_state(ended)}", colour=show.STATES.get(ended.state))
+                follow_elsewhere(await_saved(error, name, job), output, tail, since)
             else:
                 print_saved(read_elsewhere(error, name, (job, task, node)), output, tail, since)
             return
@@ -111,6 +110,18 @@ def read_elsewhere(
         return read_job_log(saved, node) if task is None else read_task_log(saved, task)
     except (NotFoundError, GoneError):
         return read_log(error, name, job, task)
+
+
+def follow_elsewhere(job: "Saved", output: Output, tail: int | None, since: Since | None) -> None:
+    """Print what a sent job has printed from there on, until it ends, and how it ended."""
+    try:
+        before = read_job_log(job, None)
+    except NotFoundError:  # nothing is uploaded yet
+        before = b""
+    print_saved(before, output, tail, since)
+    ended = follow_sent(job, output.write, len(before)).current
+    output.flush()
+    show.say(f"job {ended.number} {describe_state(ended)}", colour=show.STATES.get(ended.state))
 
 
 def choose_log(

@@ -46,7 +46,8 @@ def receipt(job: JobName | None, cluster: str | None, usd_per_gb: float, as_json
     job = number or job
     if found and job is None:
         job = found["job"].get("number")
-        show.say(f"job {job} is the latest downloaded job. List all: gpujob jobs")
+        downloaded = "downloaded " * (found["job"].get("state") not in UNFINISHED)
+        show.say(f"job {job} is the latest {downloaded}job. List all: gpujob jobs")
     if found is None or found["job"].get("state") in UNFINISHED:
         try:
             found = ask_node(cluster, job)
@@ -115,6 +116,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
     records = {"changes.patch": "changes_sha256", "changes.json": "record_sha256"}
     differing = " and ".join(name for name, key in records.items() if source.get(key))
     where = "a dry run on the local cloud" if clouds.is_local(receipt["cloud"]) else receipt["region"]
+    kind = f"{receipt['instance_type']} {receipt.get('market', '')}".strip()
     lines = {
         "job": f"{job['number']} on '{receipt['cluster']}'" + (f", {job['name']}" if job["name"] else ""),
         "command": shlex.join(job["command"]),
@@ -131,7 +133,7 @@ def render(receipt: Mapping[str, Any]) -> dict[str, str]:
         "snapshot": source.get("snapshot", ""),
         "dependencies": job.get("dependencies", ""),
         "python": job.get("python", ""),
-        "machine": f"{receipt['instance_type']} {receipt.get('market', '')}, {where}, {receipt.get('instance_id', '')}",
+        "machine": ", ".join(filter(None, (kind, where, receipt.get("instance_id", "")))),
         "image": receipt.get("image", ""),
         "gpu": receipt["gpu"] + (f", driver {receipt['driver']}" if receipt.get("driver") else ""),
     }

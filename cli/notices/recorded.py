@@ -8,7 +8,7 @@ from cli.options.context import runs_here
 from cli.options.durations import Since
 from cli.terminal import show
 from cli.terminal.output import Output
-from infra.errors import GoneError, GpujobError
+from infra.errors import GoneError, GpujobError, UnbegunError
 from infra.history.runs import Run, list_runs
 from infra.results.folder import LOG
 from infra.results.receipts import FILES
@@ -23,6 +23,9 @@ def list_recorded(error: GpujobError, cluster: str, as_json: bool) -> None:
         raise error
     say_instead(error, "the jobs recorded in runs/")
     rows = [job_row(run.job, run.folder) for run in runs]
+    for run, row in zip(runs, rows, strict=True):
+        if not run.job.over and not isinstance(error, UnbegunError):  # nothing runs there any more
+            row["state"] = f"was {row['state']}"
     show.listing(
         rows, as_json, [flat_facts(run.receipt.to_dict()) for run in runs], droppable=("started", "name", "exit")
     )

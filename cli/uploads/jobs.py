@@ -1,6 +1,6 @@
 """The jobs that a terminated machine uploaded to its bucket."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from cli.notices.results import show_fetched
 from cli.options.context import is_dry_run, runs_of
 from cli.options.sources import read_chosen
 from cli.terminal import progress, show
-from infra.errors import CloudError, GoneError, GpujobError, NotFoundError
+from infra.errors import CloudError, GoneError, GpujobError, NotFoundError, UnbegunError
 from infra.fetch.outputs import Wanted, fetch_once
 from infra.ledger import known_clusters
 from infra.results.receipts import find_home, read_receipt
@@ -28,44 +28,93 @@ GONE = (NotFoundError, GoneError)
 def find_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "tuple[Saved, ...]":
     """Return the uploaded jobs of a cluster that cannot be reached, or one by number or name.
 
-    Raises the error if the cluster has no bucket, or the bucket no such job.
+    Raises the error if the cluster has no bucket, or the bucket no such job; UnbegunError for a sent one without any.
     """
-    from infra.saved.search import list_saved
+    found = search(error, cluster, asked)
+    say_source(error, cluster, found)
+    return found
 
+
+def search(error: GpujobError, cluster: str, asked: int | str | None) -> "tuple[Saved, ...]":
+    """Return what `find_saved` does, but do not say so."""
     try:
         store = open_store(cluster)
         if store is None:
             raise error
+        sent = is_sent(cluster)
         with progress.waiting(f"reading the bucket {store.bucket}"):
-            found = [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+            found = read_saved(store, cluster, asked)
+            kept = find_kept(store, cluster) if sent and not found else None
+            if sent and not found and (kept is None or asked not in (None, kept)):
+                found = read_saved(store, cluster, asked)  # it may have begun and ended since
     except CloudError as refusal:
+        if is_sent(cluster):
+            raise  # the bucket is the only place that has the job
         if refusal is not error:
             error.add_note(f"its bucket cannot be read: {refusal.what}")
         raise error from refusal
-    sent = is_sent(cluster)
     if not found:
         if not sent:
             error.add_note(f"nor is it in the bucket {store.bucket}")
+        elif kept is not None and asked in (None, kept):
+            raise UnbegunError(describe_unbegun(cluster), "gpujob ls") from error
         elif asked is None:
-            error.what, error.hint = describe_unbegun(cluster), "gpujob ls"
+            what = f"the bucket {store.bucket} has nothing of the job of '{cluster}', and no machine is kept for it"
+            raise UnbegunError(what, f"gpujob down {cluster}") from error
         else:
             error.what = f"no job {asked} of '{cluster}' in the bucket {store.bucket}"
         raise error
-    show.say(f"reading the bucket {store.bucket}" if sent else f"{error.what}; reading the bucket {store.bucket}")
     return tuple(found)
 
 
+def read_saved(store: "Store", cluster: str, asked: int | str | None) -> "list[Saved]":
+    """Return the uploaded jobs of a cluster, or those with this number or name."""
+    from infra.saved.search import list_saved
+
+    return [each for each in list_saved(store, cluster) if asked in (None, each.job.number, each.job.name)]
+
+
+def say_source(error: GpujobError, cluster: str, found: "Sequence[Saved]") -> None:
+    """Say that jobs are read from the bucket, and why."""
+    why = "" if is_sent(cluster) else f"{error.what}; "
+    show.say(f"{why}reading the bucket {found[0].store.bucket}")
+
+
 def find_last_saved(error: GpujobError, cluster: str, asked: int | str | None = None) -> "Saved":
-    """Return an uploaded job, by default the last; raises GpujobError if a later one was sent.
+    """Return an uploaded job, by default the last; raises UnbegunError if a later one was sent.
 
     Raises the error if there is none.
     """
+    found = search(error, cluster, asked)
+    if asked is None and is_unbegun(cluster, found):
+        raise UnbegunError(describe_unbegun(cluster), "gpujob ls")
+    say_source(error, cluster, found)
+    return found[-1]
+
+
+def is_unbegun(cluster: str, found: "Sequence[Saved]") -> bool:
+    """Return whether a group keeps machines for a sent job that is not among the uploaded ones."""
     from infra.cluster.groups import find_prefix  # this loads boto3
 
-    last = find_saved(error, cluster, asked)[-1]
-    if asked is None and is_sent(cluster) and find_prefix(last.store.account, cluster) not in ("", last.root):
-        raise GpujobError(describe_unbegun(cluster), "gpujob ls")
-    return last
+    return is_sent(cluster) and find_prefix(found[-1].store.account, cluster) not in ("", found[-1].root)
+
+
+def note_last(cluster: str, found: "Sequence[Saved]") -> None:
+    """Say why the last sent job is in its state, and whether another was sent that no machine has begun."""
+    last = found[-1].current
+    if found[-1].was_sent and last.reason:
+        show.say(f"job {last.number} {last.state}: {last.reason}")
+    if is_unbegun(cluster, found):
+        show.say(f"a later job was sent, but {describe_unbegun(cluster)}: gpujob ls")
+
+
+def find_kept(store: "Store", cluster: str) -> int | None:
+    """Return the number of the sent job that a group keeps machines for; None without one."""
+    from infra.cluster.groups import find_prefix  # these load boto3
+    from infra.saved.sent import read_number
+
+    prefix = find_prefix(store.account, cluster)
+    return read_number(store, prefix) if prefix else None
 
 
 def describe_unbegun(cluster: str) -> str:

@@ -84,7 +84,7 @@ def make_waiting(account: Account, group: Group) -> Cluster:
         name=group.cluster,
         cloud=account.cloud,
         region=account.region,
-        nodes=(Node("", WAITING, "", 22, "", ""),),
+        nodes=(Node("", WAITING, "", 22, "", "", group.market),),
         gpu=group.gpu,
         price_usd=0.0,
         lease_until=group.lease_until,
@@ -120,13 +120,20 @@ def list_sent(account: Account, name: str) -> list[Group]:
 def adopt(name: str, *, dry_run: bool) -> Cluster | None:
     """Record a sent job's cluster that another computer launched, and return it; None if there is none.
 
-    All that is known of it is in AWS, so any computer with the credentials can work with it.
+    All that is known of it is in AWS, so any computer with the credentials can work with it. It may be in any region; None also
+    if it is in none that this computer uses, and in several others.
     """
     try:
-        found = next(filter(None, (find_sent(one, name) for one in open_all(dry_run, set()))), None)
+        found = find_everywhere(name, dry_run, everywhere=False) or find_everywhere(name, dry_run, everywhere=True)
     except GpujobError:
         return None
-    return known_clusters.remember(found) if found else None
+    return known_clusters.remember(found[0]) if len({place_of(one) for one in found}) == 1 else None
+
+
+def find_everywhere(name: str, dry_run: bool, *, everywhere: bool) -> list[Cluster]:
+    """Return the clusters of sent jobs of this name, in the regions that `open_all` opens."""
+    answers, _ = ask_regions(lambda account: find_sent(account, name), open_all(dry_run, set(), everywhere=everywhere))
+    return [one for one in answers.values() if one]
 
 
 def remove_all(account: Account, name: str, report: Callable[[str], None], owner: str | None = None) -> bool:

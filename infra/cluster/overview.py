@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from infra.base.parallel import start
+from infra.cluster import groups
 from infra.cluster.clouds import explain_unasked
 from infra.cluster.clusters import list_clusters
 from infra.errors import CloudError, GpujobError
@@ -28,7 +29,7 @@ def look(dry_run: bool, limit_s: float) -> Overview:
     try:
         obstacle = None if dry_run else explain_unasked(None)
         if obstacle is None:
-            return Overview(call_within(limit_s, lambda: list_clusters(dry_run)), "")
+            return Overview(call_within(limit_s, lambda: list_all(dry_run)), "")
         why = obstacle.what
     except GpujobError as error:
         why = error.what
@@ -39,10 +40,15 @@ def list_unasked() -> tuple[Cluster, ...]:
     """Return the clusters of the local cloud, and the recorded ones on AWS."""
     recorded = tuple(known_clusters.recall_all())
     try:
-        local = list_clusters(dry_run=True)
+        local = list_all(dry_run=True)
     except GpujobError:
         local = tuple(map(mark_unknown, (cluster for cluster in recorded if cluster.is_local)))
     return (*local, *(mark_unknown(cluster) for cluster in recorded if not cluster.is_local))
+
+
+def list_all(dry_run: bool) -> tuple[Cluster, ...]:
+    """Return all clusters, also those that wait for a machine."""
+    return tuple(groups.merge(list_clusters(dry_run), groups.list_waiting(dry_run)))
 
 
 def mark_unknown(cluster: Cluster) -> Cluster:

@@ -12,6 +12,7 @@ from infra.fetch.outputs import Fetched, Wanted, fetch_once
 from infra.fetch.terms import Terms
 from infra.ledger import known_clusters
 from infra.model import Cluster
+from infra.node.agent.bucket.layout import SENT
 from infra.run.origins import find_runs
 from infra.saved.search import Saved, list_saved
 
@@ -51,14 +52,18 @@ def find_last(store: Store, cluster: str) -> Saved | None:
 
 
 def check_unbegun(store: Store, cluster: str, force: str) -> None:
-    """Raise LossError if a machine has begun a sent job, of which nothing is in the bucket yet."""
+    """Raise LossError if a machine may be at work on a sent job, of which nothing that can be read is in the bucket."""
     current = groups.find_prefix(store.account, cluster)
-    if current and any(True for _ in store.list(f"{current}boots/")):
-        hint = f"stop it, which keeps what it wrote: gpujob cancel --cluster {cluster}"
-        raise LossError(
-            f"the job of '{cluster}' has begun, and nothing of it is in the bucket yet",
-            f"{hint}; {force}" if force else hint,
-        )
+    if not current:
+        return
+    hint = f"stop it, which keeps what it wrote: gpujob cancel --cluster {cluster}"
+    what = f"the job of '{cluster}' has begun, and nothing of it is in the bucket yet"
+    keys = {one.key for one in store.list(current)}
+    if f"{current}{SENT}" not in keys:
+        what, hint = f"the objects of the job of '{cluster}' were deleted from {store.bucket}; it may be running", ""
+    elif not any(key.startswith((f"{current}boots/", f"{current}tasks/")) for key in keys):
+        return
+    raise LossError(what, "; ".join(filter(None, (hint, force))))
 
 
 def check_ended(job: Saved, force: str) -> None:

@@ -15,7 +15,7 @@ from infra.ec2.account import Account
 from infra.ec2.machines.lease import hours_on, is_over, spent_usd
 from infra.ec2.market.history import add_spot_prices, is_spot
 from infra.ledger.days import Days, share_out, split
-from infra.model import GONE, UNKNOWN, Cluster, Node
+from infra.model import GONE, UNKNOWN, WAITING, Cluster, Node
 from infra.project.hashes import prune
 from infra.results.receipts import read_receipt
 
@@ -63,6 +63,8 @@ def record_missed(cluster: Cluster, account: Account | None, ended_at: float | N
     region, is asked for spot prices.
     """
     now, cluster = time.time(), without_lost(cluster)
+    if cluster.node.state == WAITING:
+        return  # it had no machine
     if (read(note_file(cluster)) or {"stopped": True}).get("stopped"):
         end = cluster.lease_until if is_over(cluster, now) else now
         end = end if ended_at is None else min(max(ended_at, cluster.launched_at), end)

@@ -103,14 +103,15 @@ def check_over(
 ) -> None:
     """Raise UsageError if an `up` may still be running with a key pair of this name.
 
-    None is if this computer has seen the complete cluster, or that `up` crashed on this computer, or the key pair is old.
+    None is if this computer has seen the complete cluster, or that `up` crashed on this computer, or the key pair is old. A group
+    of a sent job that keeps no machine has ended.
     """
     begun = read_attempt(name)
-    if known and not known.is_local and not machines and time.time() - known.launched_at < GRACE_S:
+    if known and not (known.is_local or known.sent or machines) and time.time() - known.launched_at < GRACE_S:
         raise UsageError(f"EC2 does not show the machine of '{name}' yet", "wait a minute, then rerun; or: gpujob ls")
     seen = {node.instance_id for node in known.nodes} if known and begun is None else set()
     over = {read_tags(one).get(LAUNCH_TAG, "") for one in machines if one["InstanceId"] in seen}
-    over |= {begun.token} if begun else set()
+    over |= {begun.token} if begun else {known.token} if known and known.sent else set()
     for key in (thing for thing in left if thing.kind == "key pair" and thing.token not in over):
         age_s = time.time() - key.made_at if key.made_at else 0.0
         if age_s < GRACE_S:

@@ -104,7 +104,7 @@ class Cluster:
     @property
     def is_at_most(self) -> bool:
         """Whether its cost is known as an upper bound only, because the price of a spot machine is not known."""
-        spot = [node for node in self.nodes if node.market == "spot" and node.state != GONE]
+        spot = [node for node in self.nodes if node.market == "spot" and node.state not in (GONE, WAITING)]
         return any(not node.spot_prices or node.spot_prices[0][0] > self.launched_at for node in spot)
 
     @property

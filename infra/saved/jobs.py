@@ -1,6 +1,6 @@
 """The jobs of a cluster in a bucket: found, listed, and read like those of a machine."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -57,6 +57,17 @@ class SavedJob:
         if not self.sent or self.sent.end:
             return self
         sent = self.sent.interrupt()
+        return replace(self, sent=sent, job=sent.correct(self.job))
+
+    def is_on(self, machines: Collection[str]) -> bool:
+        """Return whether one of these machines works on a sent job, as far as it is claimed."""
+        return not self.sent or not self.sent.claim.machine or self.sent.claim.machine in machines
+
+    def lose(self) -> "SavedJob":
+        """Return a sent job as the loss of its machine leaves it: queued for another."""
+        if not self.sent:
+            return self
+        sent = replace(self.sent, lost=True)
         return replace(self, sent=sent, job=sent.correct(self.job))
 
     @property

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain, islice
 
 from infra.ec2.storage.objects import Store
-from infra.errors import NotFoundError
+from infra.errors import NotFoundError, PermissionsError
 from infra.model import MOST_NODES
 from infra.names import check_name
 from infra.node.agent.bucket.layout import ATTEMPT, END, RECORD, TASK, attempt_prefix
@@ -15,7 +15,7 @@ from infra.saved.jobs import SavedJob
 from infra.saved.machines import make_cluster
 from infra.saved.manifests import make_job, read_record
 from infra.saved.members import NAMED, Done, SavedTask
-from infra.saved.sent import SentArray, SentState, is_kept, read_array, read_number, read_sent
+from infra.saved.sent import SentArray, SentState, find_members, read_array, read_number, read_sent
 from infra.saved.tasks import SavedArray, call_each
 
 MOST_JOBS = 10_000  # of one cluster's name
@@ -48,11 +48,18 @@ def list_numbers(store: Store, cluster: str) -> list[int]:
 def open_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
     """Return the job with this prefix; None if there is none that can be read.
 
-    A sent job that has not ended, and for which no machine is kept, is interrupted.
+    A sent job that has not ended, and for which no machine is kept, is interrupted; one whose machine has left the group is
+    queued. Without the permission to list groups, neither is known.
     """
     found = read_saved(store, cluster, prefix)
-    if not found or not found.was_sent or found.ended or is_kept(store.account, prefix):
+    if not found or not found.was_sent or found.ended:
         return found
+    try:
+        members = find_members(store.account, prefix)
+    except PermissionsError:
+        return found
+    if members is not None:
+        return found.lose() if isinstance(found, SavedJob) and not found.is_on(members) else found
     found = read_saved(store, cluster, prefix)  # its last machine may have written the end just before it left
     return found and found.interrupt()
 

@@ -11,13 +11,14 @@ from infra.ec2.account import Account
 from infra.ec2.machines.lease import SHUTDOWN_S
 from infra.ec2.scaling.groups import find_groups
 from infra.ec2.storage.objects import Store
-from infra.errors import NodeError, NotFoundError, PermissionsError
+from infra.errors import NodeError, NotFoundError
 from infra.model import UNFINISHED, ExitCode, Job, JobState, Sha256, Task
 from infra.node.agent.bucket.layout import END, SENT, TASK
 
 HINT = "gpujob bucket ls"
 MOST_LETTERS = 1000
 ENDED = "its machines ended before it did"
+LOST = "waits for a machine in place of the last"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class SentState:
 
     claim: Claim
     end: End | None
+    lost: bool = False
+    """Whether the machine that works on it has left the group."""
 
     def interrupt(self) -> "SentState":
         """Return the state of a task without an end, of which no machine will write one."""
@@ -89,6 +92,8 @@ class SentState:
         if self.end:
             reason = self.end.reason[:MOST_LETTERS] or job.reason
             return replace(job, state=self.end.state, exit_code=self.end.exit_code, reason=reason)
+        if self.lost:
+            return replace(job, state="queued", reason=f"{LOST}, {self.claim.machine}")
         if job.state not in UNFINISHED:
             return replace(job, state="queued", exit_code=None, reason=self.claim.why[:MOST_LETTERS])
         return job
@@ -134,15 +139,13 @@ def read_sent(store: Store, prefix: str, task: int = TASK) -> SentState | None:
     return SentState(claim, None)
 
 
-def is_kept(account: Account, prefix: str) -> bool:
-    """Return whether a group still keeps machines for the job with this prefix; raises CloudError.
+def find_members(account: Account, prefix: str) -> tuple[str, ...] | None:
+    """Return the machines of the group that is kept for the job with this prefix; None without one. Raises CloudError.
 
-    Without the permission to list groups it counts as kept: only a job that has surely ended is called interrupted.
+    Raises PermissionsError without the permission to list groups.
     """
     cluster, token, *_ = prefix.split("/")
-    try:
-        found = [one for one in find_groups(account, cluster) if one.token == token and not one.deleting]
-    except PermissionsError:
-        return True
+    found = [one for one in find_groups(account, cluster) if one.token == token and not one.deleting]
     earliest = time.time() - SHUTDOWN_S
-    return any(one.capacity and (not one.lease_until or one.lease_until > earliest) for one in found)
+    kept = [one for one in found if one.capacity and (not one.lease_until or one.lease_until > earliest)]
+    return tuple(each.instance_id for each in kept[0].members) if kept else None

@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.base.decoding import parse
+from infra.ec2.scaling.groups import find_groups
 from infra.ec2.storage.objects import Store, StoredObject
 from infra.ec2.storage.prices import find_request_price, find_storage_price
-from infra.errors import NodeError, NotFoundError
+from infra.errors import NodeError, NotFoundError, PermissionsError
 from infra.names import NAME
 from infra.node.agent.bucket.layout import ATTEMPT, DONE, END, MANIFEST, RECORD, SENT
 from infra.saved.manifests import read_record
@@ -105,6 +106,18 @@ def count_parts(store: Store, job: StoredJob) -> int:
             return len(array.tasks) if array else 1
         return read_record(store.get(job.record)).job.nodes if job.record else 0
     return 0
+
+
+def find_kept(store: Store, jobs: Iterable[StoredJob]) -> list[StoredJob]:
+    """Return the sent jobs that groups keep machines for: without its objects, what such a job writes is lost.
+
+    Without the permission to list groups, each that has not ended counts.
+    """
+    try:
+        tokens = {one.token for one in find_groups(store.account) if one.capacity}
+    except PermissionsError:
+        return [job for job in jobs if job.sent and not job.ended]
+    return [job for job in jobs if job.token in tokens]
 
 
 def remove(store: Store, jobs: Iterable[StoredJob]) -> int:

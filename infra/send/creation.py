@@ -124,7 +124,7 @@ def take_up(planned: Plan, sending: Sending, prefix: str, begun: Begun) -> SentJ
 
 def keep_records(account: Account, found: SentJob, sending: Sending, bundle: Bundle) -> None:
     """Create the folder of the results, with the record of uncommitted changes, as `run` does."""
-    cluster, submission = found.cluster or find_sent(account, found.name), sending.submission
+    cluster, submission = found.cluster or record_waiting(account, found.name), sending.submission
     if cluster:
         with suppress(NodeError):  # an interrupted `send` has created it
             job = queued(bundle.number, submission.request, bundle.source)
@@ -209,6 +209,12 @@ def remember(account: Account, name: str) -> Cluster | None:
     """Record a sent job's machines, and return them; None if there are none just now."""
     cluster = next(iter(instances.find_clusters(account, name)), None)
     return known_clusters.remember(cluster) if cluster else None
+
+
+def record_waiting(account: Account, name: str) -> Cluster | None:
+    """Return a sent job's cluster that has no machine just now, recorded so that every command finds it."""
+    found = find_sent(account, name)
+    return known_clusters.recall(name) or (known_clusters.remember(found) if found else None)
 
 
 def wait_for_first(account: Account, planned: Plan, store: Store, prefix: str, report: Report) -> SentJob:

@@ -12,9 +12,10 @@ import pytest
 from cli.account import status
 from infra import state
 from infra.cluster import overview
+from infra.cluster.groups import Wait
 from infra.ec2.account import open_local
 from infra.ledger import costs, known_clusters
-from infra.model import Cluster, Gpu, Node
+from infra.model import GONE, WAITING, Cluster, Gpu, Node
 from infra.results.receipts import format_receipt, make_receipt
 from tests.cli.test_billing import JOB
 from tests.conftest import Laptop
@@ -57,6 +58,21 @@ def test_a_machine_on_aws_that_cannot_be_asked_about_is_shown_as_recorded(folder
     assert "stud\tunknown\tg4dn.xlarge T4\tus-east-1\t$0.53/h\t\t" in page.out
     assert "Nothing is running on AWS" not in page.out
     assert "aws sso login" in page.out
+
+
+def test_a_sent_job_that_has_ended_is_shown_until_it_is_removed(folder, monkeypatch):
+    monkeypatch.setattr(overview, "explain_unasked", lambda _: None)
+    ended = replace(STUD, nodes=(replace(NODE, state=GONE),), price_usd=0.0, token="t")
+    waiting = replace(STUD, name="late", nodes=(Node("", WAITING, "", 22, "", ""),), price_usd=0.0, token="u")
+    monkeypatch.setattr(overview, "list_clusters", lambda dry_run: (ended,))
+    monkeypatch.setattr(overview.groups, "list_waiting", lambda dry_run: [])
+    page = type_here().out
+    assert "stud\tended\t" in page and "Nothing is running" in page
+    assert "gpujob jobs --cluster stud" in page and "gpujob down stud" in page
+    monkeypatch.setattr(overview.groups, "list_waiting", lambda dry_run: [Wait(waiting, 1, ())])
+    page = type_here().out
+    assert "late\twaiting\t" in page and "Nothing is running" not in page
+    assert "gpujob ls" in page and "gpujob down late" in page
 
 
 def test_what_ended_lately_is_shown_latest_first_and_what_ended_long_ago_is_not(folder):

@@ -212,6 +212,9 @@ def test_a_running_job_is_kept_extended_and_cancelled_from_another_laptop_and_it
         assert hint in other.type(*words).err
     twice = site.laptop.type("send", "--dry-run", "--name", "again", "sleep.py")
     assert (twice.code, "send it as --name again-2" in twice.err) == (2, True), twice.said
+    kept = other.type("bucket", "rm", "auto", "--cluster", "again", "--yes")
+    assert (kept.code, "gpujob cancel --cluster again" in kept.err) == (1, True), kept.said
+    assert site.read("again", "send.json")
     refused = other.type("down", "again")
     assert (refused.code, "has not ended" in refused.err, len(site.watch.living())) == (1, True, 1), refused.said
     extended = other.type("extend", "again", "2h")

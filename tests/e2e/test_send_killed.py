@@ -3,17 +3,20 @@
 All of it with the permissions that gpujob prints. `tests/heavy/test_send_crash.py` kills at every call.
 """
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from infra.ec2.scaling import activities
+from infra.ec2.scaling import activities, groups
 from infra.ec2.storage.policies import make_send_policy
 from infra.local.cloud.iam import permissions, policies
 from infra.local.cloud.server import control
+from infra.names import name_for
 from tests.cloudwatch import FEW_REGIONS
-from tests.conftest import wait_for
-from tests.killed_sends import ALLOWED, ANN, Site, open_site
+from tests.conftest import Finished, wait_for
+from tests.killed_sends import ALLOWED, ANN, BUCKET, Site, open_site
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -105,6 +108,52 @@ def test_without_capacity_send_and_ls_say_so_in_aws_s_words_and_sweep_removes_wh
     assert site.wait_for_end("kept")["state"] == "cancelled"
     site.give_back("kept")
     assert site.watch.remains() == []
+
+
+def test_every_command_in_its_folder_knows_a_job_that_waits_for_its_first_machine(site):
+    """Its number is on the screen, its group may launch a machine at any time, and its lease runs."""
+    name = name_for(site.laptop.project)
+    control.add_faults(site.watch.cloud, "no-capacity=g*")
+    words = (*site.words(name, "late")[:4], "--spot", *site.words(name, "late")[4:])
+    assert site.laptop.type(*words).code == 0
+    page = replace(site.laptop, settings={"GPUJOB_DRY_RUN": "1"}).type().out
+    assert f"{name}\twaiting" in page and f"gpujob down {name}" in page and "Nothing is running" not in page
+    [row] = json.loads(site.laptop.type("ls", "--dry-run", "--json").out)
+    assert (row["nodes"][0]["market"], row["at_most"], row["lease_left_s"] > 0) == ("spot", False, True)
+    for command in (("logs",), ("fetch", "1"), ("logs", "1")):
+        early = site.laptop.type(*command)
+        assert (early.code, f"no machine of '{name}' has begun the job yet" in early.err) == (1, True), early.said
+        assert "results of job" not in early.err
+    assert "\tqueued\t" in site.laptop.type("jobs").out
+    before = groups.find_group(site.account, name).lease_until
+    extended = site.laptop.type("extend", "1h")
+    assert (extended.code, groups.find_group(site.account, name).lease_until - before) == (0, 3600), extended.said
+    told = site.read(name, "send.json")
+    site.delete(name, "send.json")
+    refused = site.laptop.type("down", name, "--dry-run")
+    assert (refused.code, "were deleted from" in refused.err) == (1, True), refused.said
+    token = groups.find_group(site.account, name).token
+    site.account.s3.put_object(Bucket=BUCKET, Key=f"{name}/{token}/send.json", Body=told)
+    control.add_faults(site.watch.cloud, "denied=s3:ListBucket")
+    for command in (("jobs",), ("fetch",), ("logs",)):
+        denied = site.laptop.type(*command)
+        assert (denied.code, "allow s3:ListBucket" in denied.err, "login" in denied.err) == (1, True, False), (
+            denied.said
+        )
+    control.clear_faults(site.watch.cloud)
+    control.add_faults(site.watch.cloud, "no-capacity=g*")
+    waiting = [site.laptop.start(*command) for command in (("wait", "1"), ("logs", "-f", "-n", "0"), ("logs", "-f"))]
+    for process in waiting:
+        assert process.stderr and b"waiting for one" in process.stderr.readline()
+    control.clear_faults(site.watch.cloud)
+    control.add_faults(site.watch.cloud, *FEW_REGIONS)
+    ended = [Finished.of(process) for process in waiting]
+    assert [(one.code, one.out) for one in ended] == [(0, ""), (0, ""), (0, "late\n")], [one.said for one in ended]
+    assert all("job 1 succeeded" in one.err for one in ended)
+    site.wait_for_end(name)
+    site.give_back(name)
+    costs = json.loads(site.laptop.type("cost", "--dry-run", "--json").out)
+    assert all(0 < row["hours"] < 0.05 for row in costs if row["cluster"] == name), costs
 
 
 def test_a_send_that_fails_leaves_nothing_in_the_bucket_either(site):

@@ -16,6 +16,7 @@ def project(tmp_path, monkeypatch):
 def test_jobs_lists_the_receipts_of_the_cluster_and_says_so(project):
     record(project, 1, name="best")
     record(project, 2, exit_code=3, state="failed")
+    record(project, 3, exit_code=None, state="running")
     record(project, 1, cluster={"name": "other"})
     listed = type_here("jobs")
     assert listed.code == 0, listed.said
@@ -24,9 +25,10 @@ def test_jobs_lists_the_receipts_of_the_cluster_and_says_so(project):
         ["job", "name", "state", "exit"],
         ["1", "best", "succeeded", "0"],
         ["2", "", "failed", "3"],
+        ["3", "", "was running", ""],  # it has not been asked since
     ]
     told = json.loads(type_here("jobs", "--json").out)
-    assert [(job["number"], job["cluster"], job["usd"]) for job in told] == [(1, "project", 1.0), (2, "project", 1.0)]
+    assert [(job["number"], job["cluster"], job["usd"]) for job in told] == [(n, "project", 1.0) for n in (1, 2, 3)]
     assert len(type_here("jobs", "--cluster", "other").out.splitlines()) == 2
 
 

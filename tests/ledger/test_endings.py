@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from infra.ec2.tags import tag_specification
 from infra.errors import UsageError
 from infra.ledger import attempts, endings, known_clusters
 from infra.ledger.endings import clear, explain, find_ended
-from infra.model import LaunchRequest, Lease
+from infra.model import WAITING, Cluster, LaunchRequest, Lease, Node
 from infra.ssh.keys import make_key
 from tests.mocked import mocked_aws
 
@@ -99,6 +100,20 @@ def test_an_up_that_lost_a_machine_of_its_fleet_is_still_at_work(account):
     begin(account, "theirs")
     end(account, launch(account, "theirs"))
     known_clusters.forget_cluster("demo")  # this laptop has never seen it
+    with pytest.raises(UsageError, match="may still be running"):
+        find_ended(account, "demo")
+
+
+def test_a_sent_job_that_ended_within_minutes_does_not_count_as_a_launch_at_work(account):
+    """Its group keeps no machine any more, whichever of its machines this laptop has seen."""
+    begin(account, "sent")
+    end(account, launch(account, "sent"))
+    node = Node("", WAITING, "", 22, "", "")
+    owner = account.identity.arn
+    known = Cluster("demo", "aws", "us-east-1", (node,), None, 0.0, time.time(), time.time(), owner, token="sent")
+    known_clusters.remember(known)
+    assert find_ended(account, "demo") is not None
+    known_clusters.remember(replace(known, token="another"))
     with pytest.raises(UsageError, match="may still be running"):
         find_ended(account, "demo")
 

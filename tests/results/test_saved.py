@@ -11,7 +11,7 @@ import pytest
 from moto.backends import get_backend
 
 from infra.ec2.account import Account
-from infra.ec2.scaling.groups import NOTHING, make_tags
+from infra.ec2.scaling.groups import NOTHING, find_groups, make_tags
 from infra.ec2.storage import buckets
 from infra.ec2.storage.buckets import ready_bucket
 from infra.ec2.storage.objects import Store
@@ -117,8 +117,8 @@ def test_a_sent_job_has_a_number_above_those_that_are_in_the_bucket_or_downloade
         find_last_number(store, "c/new/", runs)
 
 
-def put_claim(store: Store, cluster: str, task: int) -> None:
-    claim = {"machine": "i-0123456789abcdef0", "attempt": 1, "beat": 1, "why": "", "fruitless": 0, "failures": 0}
+def put_claim(store: Store, cluster: str, task: int, machine: str = "i-0123456789abcdef0") -> None:
+    claim = {"machine": machine, "attempt": 1, "beat": 1, "why": "", "fruitless": 0, "failures": 0}
     body = json.dumps({**claim, "number": 1, "mark": ""}).encode()
     store.account.s3.put_object(Bucket=store.bucket, Key=f"{cluster}/t/tasks/{task}/claim", Body=body)
 
@@ -146,7 +146,13 @@ def test_a_sent_job_without_an_end_is_interrupted_once_no_machine_is_kept_for_it
     group = make_group(store, cluster, 1, time.time() - (3600 if "lease" in ended else -3600))
     if ended == "at 0":
         [job] = list_saved(store, cluster)
-        assert (job.job.state, job.ended) == ("running", False)
+        lost = job.list_outputs()[0]
+        assert (lost.state, job.ended) == ("queued", False)  # its machine is not in the group
+        assert lost.reason == "waits for a machine in place of the last, i-0123456789abcdef0"
+        [member] = find_groups(store.account, cluster)[0].members
+        put_claim(store, cluster, 0, member.instance_id)
+        [job] = list_saved(store, cluster)
+        assert (job.list_outputs()[0].state, job.job.state, job.ended) == ("running", "running", False)
         store.account.scaling.update_auto_scaling_group(AutoScalingGroupName=group, **NOTHING)
     if ended == "deleted":
         store.account.scaling.delete_auto_scaling_group(AutoScalingGroupName=group, ForceDelete=True)
