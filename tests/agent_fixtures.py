@@ -11,11 +11,9 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import psutil
@@ -23,6 +21,7 @@ import pytest
 
 from infra.node.agent.records import is_supervised, read_json
 from infra.node.packing import pack_agent
+from tests.compiled import keep_compiled
 from tests.conftest import wait_for
 
 WATCHED = """
@@ -202,26 +201,11 @@ def in_blocks(content: bytes) -> bytes:
     return stream.getvalue()
 
 
-@cache
-def compile_agent(python: str) -> tuple[str, bytes]:
-    """The agent compiled for an interpreter, by its name: it is the same in every home."""
-    path, content = pack_agent()
-    with tempfile.TemporaryDirectory() as place:
-        source = Path(place, Path(path).name)
-        source.write_bytes(content)
-        subprocess.run([python, "-I", "-S", str(source), "compile"], check=True)
-        (compiled,) = set(Path(place).iterdir()) - {source}
-        return compiled.name, compiled.read_bytes()
-
-
 def install(home: Path, python: str) -> None:
     """Put the agent into a home folder, as the client does."""
     path, content = pack_agent()
-    name, compiled = compile_agent(python)
-    (home / path).parent.mkdir()
+    keep_compiled(home, python)
     (home / path).write_bytes(content)
-    (home / path).with_name(name).write_bytes(compiled)
-    (home / path).with_name(name).chmod(0o400)
 
 
 @pytest.fixture(params=interpreters())

@@ -22,7 +22,8 @@ from infra.ec2.account import Account
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.policies import make_machine_policy
 from infra.node.packing import pack_agent, pack_boot
-from tests.agent_fixtures import Node, compile_agent, in_blocks, request
+from tests.agent_fixtures import Node, in_blocks, request
+from tests.compiled import keep_compiled
 from tests.conftest import wait_for
 from tests.s3 import Proxy
 
@@ -203,10 +204,7 @@ class Sending:
         about["patience_s"], about["pause_s"] = 2, 0.2
         (home / "settings").write_text(json.dumps(about))
         (home / "boot.pyz").write_bytes(pack_boot())
-        name_compiled, compiled = compile_agent(sys.executable)  # half of a machine's start, and the same for all
-        (home / ".gpujob").mkdir(mode=0o700)
-        (home / ".gpujob" / name_compiled).write_bytes(compiled)
-        (home / ".gpujob" / name_compiled).chmod(0o400)
+        keep_compiled(home)  # half of a machine's start
         (home / "bin/sudo").write_text(SUDO)
         (home / "bin/sudo").chmod(0o755)
         found = Machine(Node(home, sys.executable), name, Metadata(name))

@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from tests.compiled import compile_agent, keep_compiled
 from tests.typist import Request, Typist, spawn_cloud
 
 if TYPE_CHECKING:
@@ -107,9 +108,8 @@ def rehearse() -> None:
     """Plan a launch on a cloud of this process, so that forks find what that reads or works out and what never changes."""
     from infra.launch.plans import make_plan
     from infra.model import LaunchRequest
-    from infra.node.packing import pack_agent
 
-    pack_agent()
+    compile_agent(sys.executable)
     with TemporaryDirectory() as folder, patch.dict(os.environ, XDG_STATE_HOME=folder), cloud_here() as account:
         make_plan(account, "rehearsal", LaunchRequest())
     assert threading.active_count() == 1, "a fork has but one thread"
@@ -254,6 +254,7 @@ def be_host(config: Path, lock: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as in any Python: what is started there gets the default back
+        keep_compiled(config.parent / "home")
         run(config)
         code = 0
     except BaseException:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import signal
+import sys
 import time
 
 import pytest
@@ -13,6 +15,14 @@ from tests.conftest import epoch, wait_for
 pytestmark = pytest.mark.timeout(400)
 
 IDLE_S = 20  # how long a machine may be idle here: a busy computer needs some of that to type the next command
+COMPUTES = """
+import time
+while True:
+    end = time.process_time() + 0.01
+    while time.process_time() < end:
+        pass
+    time.sleep(0.1)
+"""
 CATCHES_SIGTERM = """
 import pathlib, signal, sys, time
 def finish(*_):
@@ -45,7 +55,7 @@ def test_a_machine_that_nothing_uses_ends_itself_but_not_with_outputs_a_login_or
     launch("login")
     login = laptop.start("ssh", "login", "--", "sh", "-c", f"sleep {IDLE_S + 2}; echo still there")
     launch("left")
-    left = "nohup sh -c 'while :; do :; done' > /dev/null 2>&1 & echo $!"
+    left = f"nohup {shlex.join([sys.executable, '-S', '-c', COMPUTES])} > /dev/null 2>&1 & echo $!"
     pid = int(laptop.type("ssh", "left", "--", "sh", "-c", left).out)
     time.sleep(IDLE_S + 4)  # longer than they may be idle
     assert {"outputs", "left"} <= living_clusters(laptop)
