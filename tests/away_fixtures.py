@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import signal
 import sys
 import threading
 import zlib
@@ -42,7 +43,8 @@ while state["step"] < int(sys.argv[1]):
         time.sleep(600)
 """
 SUDO = """#!/bin/sh
-# sudo -n gpujob-lease [TIME]: print or set the end of the lease. Nothing else is allowed.
+# sudo -n gpujob-lease [TIME]: print or set the end of the lease. sudo -n systemctl is-system-running. Nothing else is allowed.
+[ "$2 $3" = "systemctl is-system-running" ] && { cat "$HOME/state"; exit; }
 [ "$2" = gpujob-lease ] || exit 1
 [ $# -eq 3 ] && date -u -d "$3" +%s > "$HOME/lease.new" && mv "$HOME/lease.new" "$HOME/lease"
 cat "$HOME/lease" 2>/dev/null
@@ -205,6 +207,7 @@ class Sending:
         (home / "settings").write_text(json.dumps(about))
         (home / "boot.pyz").write_bytes(pack_boot())
         keep_compiled(home)  # half of a machine's start
+        (home / "state").write_text("running\n")
         (home / "bin/sudo").write_text(SUDO)
         (home / "bin/sudo").chmod(0o755)
         found = Machine(Node(home, sys.executable), name, Metadata(name))
@@ -288,6 +291,20 @@ class Machine:
 
     def said(self) -> str:
         return (self.node.home / "journal").read_text()
+
+    def terminate_service(self) -> None:
+        """End the agent at work, as systemd does; the job's processes stay. It is then started again."""
+        for pid in self.node.processes("away"):
+            os.kill(pid, signal.SIGTERM)
+
+    def shut_down(self) -> None:
+        """Shut the machine down: its services end, within the time that systemd allows; then everything else."""
+        (self.node.home / "state").write_text("stopping\n")
+        for process in self.processes:
+            process.kill()
+        self.terminate_service()
+        wait_for(lambda: not self.node.processes("away"), f"end of the service of {self.name}", 90)
+        self.kill()
 
     def kill(self) -> None:
         """Take the machine away, as a power cut does."""

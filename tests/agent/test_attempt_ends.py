@@ -38,7 +38,7 @@ def find_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         monkeypatch.setattr(attempts, "apply_lease", lambda place: None)
         monkeypatch.setattr(attempts, "lease_end", lambda: NOW + left_s)
         monkeypatch.setattr(attempts.time, "time", lambda: NOW)
-        held = SimpleNamespace(**{"lost": False, "stopped": False, **(claim or {})})
+        held = SimpleNamespace(**{"lost": False, "stopped": False, "leaving": False, **(claim or {})})
         sent = SimpleNamespace(warning_s=WARNING_S)
         ended = {"number": 1, "state": "succeeded", "exit_code": 0, "reason": "", "ended_at": NOW}
         return attempts.find_kind(None, sent, held, {**ended, **job})

@@ -76,6 +76,46 @@ def slow_down(method: str, path: str) -> str:
     return ""
 
 
+# Removed first, and then written in its place for as long as it takes.
+SLOW = """
+import os, time
+def write(name, go):
+    with open('part', 'wb') as file:
+        while True:
+            file.write(os.urandom(1 << 16)); file.flush()
+            print(name, flush=True)
+            time.sleep(0.02)
+            if os.path.exists(go): break
+    os.rename('part', name)
+write('first', '/')
+while not os.path.exists('go'): time.sleep(0.02)
+os.remove('first')
+write('second', 'end')
+time.sleep(600)
+"""
+
+
+def test_a_checkpoint_stays_however_many_rounds_the_next_one_takes(machine: Machine, store: Store) -> None:
+    number, _ = run(machine, store, SLOW, period_s=0.05)
+    work = machine.home / f".gpujob/work/{number}/project"
+    seen: list[tuple[int, set[str]]] = []
+
+    def look() -> set[str]:
+        found = read_manifest_or_none(store)
+        names = {each.path for each in found.outputs} & {"first", "second"} if found else set[str]()
+        seen.append((found.round if found else 0, names))
+        return names
+
+    wait_for(lambda: "first" in look(), "the first checkpoint")
+    (work / "go").touch()
+    wait_for(lambda: not (work / "first").exists(), "its removal")
+    after = seen[-1][0]
+    wait_for(lambda: "first" not in look() or seen[-1][0] > after + 12, "twelve rounds with news")
+    (work / "end").touch()
+    wait_for(lambda: look() == {"second"}, "the second checkpoint")
+    assert all(names for number, names in seen if number >= after), seen
+
+
 # Replaced so often that it is another file in each round.
 REPLACED = """
 import os, time

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -27,7 +28,7 @@ from infra.local.machine.shell import Shell
 TICK_S = 0.2
 KEY = "ssh_host_ed25519_key"
 LEASE = "lease"
-SOURCES, ROUTES = "sources", "routes"
+SOURCES, ROUTES, STOPPING = "sources", "routes", "stopping"
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -42,6 +43,8 @@ class Power:
     kind: str = "off"
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     report: str | None = None
+    orderly: bool = True
+    """Whether it shuts down; else it is as if the power was cut."""
 
     def obey(self, line: str, folder: Path) -> None:
         """Handle a line from one of the machine's own commands."""
@@ -62,8 +65,9 @@ class Power:
         elif self.due_s is not None and now >= self.due_s:
             self.end(self.kind)
 
-    def end(self, report: str | None) -> None:
-        """End the machine; `kind` is None when the cloud requested it."""
+    def end(self, report: str | None, *, orderly: bool = True) -> None:
+        """End the machine; `report` is None when the cloud requested it."""
+        self.orderly = self.orderly and orderly
         if not self.ended.is_set():
             self.report = report
             self.ended.set()
@@ -89,14 +93,15 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
     home, pipe = folder / "home", folder / "power"
     home.mkdir(exist_ok=True)
     os.chdir(home)  # relative SFTP paths start here
+    (folder / STOPPING).unlink(missing_ok=True)
     shims.write(folder / "bin", pipe, frozenset(config.get("flaws", ())))
     variables = environment(config, folder)
     gpus.link_tool(folder / "bin", os.environ, variables["PATH"])
     shell = Shell(home, variables)
     _write_profile(home, shell.environment["PATH"])
     power = Power(_lease(config, folder))
-    for kind in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(kind, power.end, None)
+    loop.add_signal_handler(signal.SIGTERM, power.end, None)
+    loop.add_signal_handler(signal.SIGINT, partial(power.end, None, orderly=False))
     os.set_blocking(0, False)
     loop.add_reader(0, _watch_cloud, power)
     commands = _open_pipe(pipe)
@@ -117,7 +122,19 @@ async def _live(config: dict[str, Any], folder: Path) -> str | None:
             for service in services:
                 service.keep(shell, server.port)
         power.check()
+    await _stop(services, power, shell, folder / STOPPING)
     return power.report
+
+
+async def _stop(services: list[units.Unit], power: Power, shell: Shell, told: Path) -> None:
+    """Stop the services, as systemd does when a machine shuts down."""
+    told.touch()
+    for service in services if power.orderly else ():
+        service.stop()
+    deadline = time.monotonic() + units.STOP_S
+    while power.orderly and any(service.runs for service in services) and time.monotonic() < deadline:
+        await asyncio.sleep(TICK_S / 4)
+        reaper.reap_adopted(shell.pids)
 
 
 def make_access(config: dict[str, Any], folder: Path) -> sshd.Access:
@@ -196,7 +213,7 @@ def _read_commands(pipe: int, power: Power, folder: Path) -> None:
 def _watch_cloud(power: Power) -> None:
     with contextlib.suppress(BlockingIOError):
         if not os.read(0, 1024):
-            power.end(None)
+            power.end(None, orderly=False)
 
 
 def _say(**event: object) -> None:

@@ -53,6 +53,7 @@ SYSTEMCTL = """
 for word in "$@"; do
   case "$word" in
     gpujob-guard.service) exit 0 ;;  # the host starts it from the user data
+    is-system-running) [ -e "$BIN/../stopping" ] && echo stopping && exit 1; echo running; exit 0 ;;
     poweroff|halt) echo "off 0" > "$PIPE"; exit 0 ;;
     reboot|kexec|soft-reboot) echo "reboot 0" > "$PIPE"; exit 0 ;;
   esac

@@ -11,7 +11,7 @@ from shlex import quote
 from infra.local.machine import userdata
 from infra.local.machine.shell import Shell
 
-RESTART_S = 0.5
+RESTART_S, STOP_S = 0.5, 90.0
 _BOOT_FILE, _SETTINGS_FILE = "/usr/local/lib/gpujob-boot.pyz", "/etc/gpujob-sent.json"
 _GUARD = re.compile(r"ExecStart=/bin/sh -c '([^'\n]* guard [\d.]+ [\d.]+)'")
 
@@ -25,9 +25,19 @@ class Unit:
     process: subprocess.Popen[bytes] | None = None
     started_s: float = 0.0
 
+    @property
+    def runs(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self) -> None:
+        """Tell its first process to end, and no other: those of jobs stay, as with KillMode=process."""
+        if self.process is not None and self.runs:
+            self.process.terminate()
+
     def keep(self, shell: Shell, port: int) -> None:
         """Start the service unless it is running; `port` is the SSH server's, to detect connected users."""
-        if self.process is not None and self.process.poll() is None:
+        if self.runs:
             return
         if self.process is not None:
             shell.pids.discard(self.process.pid)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import queue
+import signal
 import subprocess
 import threading
 import time
@@ -279,7 +280,7 @@ class Hosts:
 
     def _end_all(self) -> None:
         for host in self._hosts.values():
-            host.process.terminate()
+            host.process.send_signal(signal.SIGINT)  # no shutdown of its system: nothing is to be saved any more
         deadline = time.monotonic() + GRACE_S
         for host in self._hosts.values():
             try:

@@ -13,7 +13,7 @@ from ..bucket.layout import attempt_prefix
 from ..bucket.process import WARNED
 from ..bucket.rounds import Rounds
 from ..job.recovery import list_jobs, recover
-from ..node.guard import lease_end
+from ..node.guard import lease_end, warn
 from ..records import PREEMPTED, AgentError, folder_of, is_supervised, record_of
 from ..requests.cancelling import cancel
 from .claims import FAULTS, Claim
@@ -101,7 +101,7 @@ def find_kind(place: Place, sent: Sent, claim: Claim, job: dict[str, Any]) -> st
     if lease_end() - time.time() <= sent.warning_s:
         return "lease"
     if is_supervised(folder):
-        return ""
+        return "interrupted" if claim.leaving else ""
     ended = job["state"] in ("interrupted", "cancelled") or (job["exit_code"] == TERMINATED and not job["reason"])
     return "interrupted" if ended or warned else "failed"
 
@@ -129,6 +129,9 @@ def watch(place: Place, sent: Sent, claim: Claim, uploads: Uploads) -> bool:
         if claim.stopped:
             cancel(folder.name)
             continue
+        if claim.leaving and leave_at > now + times.stop_s:
+            warn({uploads.number}, "this machine shuts down")
+            leave_at = now + times.stop_s
         if (folder / PREEMPTED).exists() and leave_at == INFINITE:
             leave_at = now + times.notice_s
         if now >= renew_at:

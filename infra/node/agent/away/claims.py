@@ -19,6 +19,7 @@ from .settings import Place, Sent, Times
 
 FAULTS = (OSError, http.client.HTTPException, NoCredentialsError, S3Error, ChangedError)
 RELEASED = ""
+LEFT = "its machine was shut down"
 Follow = Callable[[int, Mapping[str, Any]], Dict[str, Any]]
 """Returns what a claim says, from the task and the claim of the attempt before; that is empty for the first."""
 
@@ -29,7 +30,8 @@ class Claim:
     def __init__(self, place: Place, task: int, content: dict[str, Any], etag: str, times: Times) -> None:
         """Start with a claim that was just written."""
         self.place, self.task, self.content, self.etag, self.times = place, task, content, etag, times
-        self.lost = self.stopped = False
+        self.lost = self.stopped = self.leaving = False
+        """Whether another machine has it, the job is to stop, or this machine shuts down."""
         self.over = threading.Event()
         self.writing = threading.Lock()
         self.thread = threading.Thread(target=self.keep, daemon=True)
@@ -124,9 +126,9 @@ class Desk:
         self.place, self.sent, self.follow = place, sent, follow
         self.watching = Watch(sent.times.stale_s)
         self.ended: set[int] = set()
-        self.held: set[int] = set()
-        self.closed = False
-        """Whether AWS takes this machine, so that it begins no further task."""
+        self.held: dict[int, Claim] = {}
+        self.closed = self.leaving = False
+        """Whether AWS takes this machine, so that it begins no further task, and whether it is being shut down."""
         self.lock = threading.Lock()
 
     def choose(self) -> tuple[Claim | None, bool]:
@@ -138,7 +140,8 @@ class Desk:
                     continue
                 claim = take_claim(self.place, task, self.watching, self.sent.times, self.follow)
                 if claim:
-                    self.held.add(task)
+                    self.held[task] = claim
+                    claim.leaving = self.leaving
                     return claim, True
                 pending = pending or not self.watching.is_alive(task)
         return None, pending
@@ -152,7 +155,19 @@ class Desk:
     def put_back(self, task: int) -> None:
         """Say that no place of this machine works on a task any more."""
         with self.lock:
-            self.held.discard(task)
+            self.held.pop(task, None)
+
+    def leave(self) -> None:
+        """Begin no further task, and end those that run: this machine is being shut down."""
+        self.closed = self.leaving = True
+        for claim in list(self.held.values()):
+            claim.leaving = True
+
+    def release(self) -> None:
+        """Let other machines have what this one still works on."""
+        for claim in list(self.held.values()):
+            with contextlib.suppress(*FAULTS):
+                claim.release(LEFT)
 
 
 def take_claim(place: Place, task: int, watch: Watch, times: Times, follow: Follow) -> Claim | None:

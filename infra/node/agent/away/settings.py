@@ -27,6 +27,8 @@ class Times(NamedTuple):
     """Until the first upload, so that one soon sees how the job began; the pause doubles up to `upload_s`."""
     notice_s: float = 75.0
     """After a notice of two minutes, uploading starts now, whether the job has ended or not."""
+    stop_s: float = 30.0
+    """The same when the machine is shut down; after twice as long its claims are released. Systemd waits 90 s for a service."""
     last_s: float = 20.0
     """So long before the end of the lease, too."""
     poll_s: float = 1.0

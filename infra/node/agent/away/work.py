@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Mapping
 
 from ..aws.wire import TakenError
@@ -17,12 +20,12 @@ from ..records import CHUNK_BYTES, AgentError, folder_of, take_lock
 from ..removal import remove
 from . import group
 from .attempts import Outcome, run_attempt
-from .claims import FAULTS, Claim, Desk
+from .claims import FAULTS, LEFT, Claim, Desk
 from .progress import MOST_FRUITLESS, follow
 from .settings import FOLDER, Place, Sent, open_place, read_sent
 
 MOST_PAUSE_S = 60.0
-LEAVING_S = 300.0
+LEAVING_S, STATE_S = 300.0, 10.0
 ENDED = ("succeeded", "failed", "cancelled", "lease")
 
 
@@ -35,9 +38,16 @@ def work() -> None:
     sent = read_sent(place)
     note_boot(place)
     desk = Desk(place, sent, lambda task, before: {**follow(place, task, before), "number": sent.number})
+    signal.signal(signal.SIGTERM, lambda *_: stop(desk))
     with ThreadPoolExecutor(sent.places) as places:
-        for served in [places.submit(serve, desk) for _ in range(sent.places)]:
-            served.result()
+        served = [places.submit(serve, desk) for _ in range(sent.places)]
+        while wait(served, sent.times.poll_s).not_done:
+            pass  # a thread that waits for others may not hear of a signal
+        for each in served:
+            each.result()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if desk.leaving:
+        return say("this machine shuts down")
     if desk.closed:
         return wait_for_end("AWS takes this machine")
     depart(desk)
@@ -62,6 +72,34 @@ def serve(desk: Desk) -> None:
         if not run(place, sent, claim):
             desk.closed = True
         desk.put_back(claim.task)
+
+
+def stop(desk: Desk) -> None:
+    """Handle SIGTERM: as the machine shuts down, end its tasks; else only this process ends, and is started again."""
+    if not is_shutting_down():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
+    desk.leave()
+    timer = threading.Timer(2 * desk.sent.times.stop_s, abandon, [desk])
+    timer.daemon = True
+    timer.start()
+
+
+def is_shutting_down() -> bool:
+    """Return whether systemd ends all services, and not only this one."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        words = ["sudo", "-n", "systemctl", "is-system-running"]
+        return subprocess.run(words, stdout=subprocess.PIPE, timeout=STATE_S, check=False).stdout.strip() == b"stopping"
+    return False
+
+
+def abandon(desk: Desk) -> None:
+    """Let other machines have the tasks of this one, whatever is not uploaded yet, and exit."""
+    try:
+        desk.release()
+    finally:
+        os._exit(0)
 
 
 def note_boot(place: Place) -> None:
@@ -116,7 +154,8 @@ def conclude(place: Place, sent: Sent, claim: Claim, outcome: Outcome) -> bool:
             with contextlib.suppress(AgentError):
                 remove("--force", str(job["number"]))
         return True
-    let_go(claim, "AWS took the machine" if kind == "preempted" else "the job was interrupted")
+    why = LEFT if claim.leaving else "AWS took the machine" if kind == "preempted" else "the job was interrupted"
+    let_go(claim, why)
     return kind != "preempted"
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
-from ..outputs.hashing import Key
+from ..outputs.hashing import Key, key_of
+from .history import History
 
 Entry = Mapping[str, Any]
 Find = Callable[[Entry], "dict[str, Any] | None"]
 """Returns an output with the object that has its content, or a recent one of the same name; None without any."""
-LASTING = 3
-"""Nothing waits for a file that more rounds than this have found unfinished."""
 
 
 class Choice(NamedTuple):
@@ -25,24 +24,22 @@ class Choice(NamedTuple):
     """Whether an output has not arrived in the bucket yet."""
 
 
-def choose(
-    outputs: Iterable[Entry], find: Find, before: Iterable[dict[str, Any]], restless: Mapping[str, int]
-) -> Choice:
+def choose(outputs: Iterable[Entry], find: Find, before: Iterable[dict[str, Any]], history: History) -> Choice:
     """Return what the manifest after one with the entries `before` names, while the job runs.
 
-    `restless` counts for each unfinished file how many rounds have found it so. An output that is late stays as it was. A new
-    folder is named once all in it is there, and what was removed stays while anything is to come.
+    An output that is late stays as it was. A new folder is named once all in it is there, and what was removed stays while
+    anything is to come that may take its place.
     """
     then = {key_of(each): each for each in before}
     kept, late = locate(outputs, find)
-    fresh = {(outside, name) for name, rounds in restless.items() if rounds == 1 for outside in (False, True)}
+    fresh = {(outside, name) for name in history.unfinished if history.is_fresh(name) for outside in (False, True)}
     folders = {folder for key in then for folder in folders_of(key)}
     held = {find_new(key, folders) for key in late | fresh} - {None}
     kept = {key: each for key, each in kept.items() if not held or find_new(key, folders) not in held}
-    pending = bool(late) or any(rounds <= LASTING for rounds in restless.values())
+    history.note(kept, late, then)
     now = {folder for key in kept for folder in folders_of(key)}
     for key, each in then.items():
-        wanted = key in late or pending or key[1] in restless
+        wanted = key not in history.removed or history.is_awaited(key)
         if wanted and key not in kept and key not in now and not kept.keys() & set(folders_of(key)):
             kept[key] = each
     return Choice(list(kept.values()), bool(late))
@@ -71,11 +68,6 @@ def locate(outputs: Iterable[Entry], find: Find) -> tuple[dict[Key, dict[str, An
         if not found or found["sha256"] != each["sha256"]:
             late.add(key)
     return kept, late
-
-
-def key_of(entry: Entry) -> Key:
-    """Return what identifies an output."""
-    return entry["outside"], entry["path"]
 
 
 def folders_of(key: Key) -> Iterator[Key]:

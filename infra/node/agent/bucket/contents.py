@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, Callable, Iterable, Mapping, NamedTuple
 
 from ..aws.uploads import Uploads
 from ..aws.wire import ChangedError, Slice
+from ..outputs.hashing import key_of
 from ..outputs.sending import Folders
-from .choice import key_of
 from .layout import OUT, PACK_BYTES, SMALL_BYTES
 
 Open = Callable[["dict[str, Any]"], BinaryIO]

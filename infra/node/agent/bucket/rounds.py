@@ -12,12 +12,14 @@ from ..aws.wire import NotThereError
 from ..book.tasks import is_array
 from ..outputs.asked import roots_of
 from ..outputs.changes import find_outputs
+from ..outputs.hashing import key_of
 from ..records import folder_of, read_json, record_of
 from ..tasks.one import list_tasks
-from .choice import LASTING, choose, choose_last, key_of
+from .choice import choose, choose_last
 from .contents import Contents, Opener
+from .history import History
 from .layout import LOG_BYTES, MANIFEST, OUT, RECORD, VERSION, log_name
-from .logs import find_logs, is_log
+from .logs import find_logs
 
 # What differs from one round to the next though nothing has happened.
 CLOCKS = ("now", "seconds", "log_bytes", "fetched", "left_s")
@@ -43,8 +45,7 @@ class Rounds:
             self.log_bytes = self.manifest["log_bytes"]
         there = {each.key[len(prefix + OUT) :] for each in bucket.list(prefix + OUT)}
         self.contents.forget(there - self.used())  # what an earlier process left without naming it in a manifest
-        self.restless: dict[str, int] = {}
-        """How many rounds in a row have found each unfinished file so."""
+        self.history = History()
         self.waiting: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
         """What the last round found, if not all of it had arrived: its manifest, and the outputs."""
 
@@ -74,9 +75,7 @@ class Rounds:
         before = {key_of(each): each for each in self.manifest.get("outputs", ())}
         outputs, logs = found.pop("outputs"), [*find_logs(found["unsettled"], self.opener, before)]
         self.contents.bring([*outputs, *logs], wait=final or wait)
-        self.restless = {
-            name: LASTING + 1 if is_log(name) else self.restless.get(name, 0) + 1 for name in found["unsettled"]
-        }
+        self.history.begin(outputs, found["unsettled"])
         outputs += filter(None, map(self.contents.find, logs))  # nothing waits for a log
         return self.conclude({**found, **header}, outputs, final=final)
 
@@ -96,7 +95,7 @@ class Rounds:
         if final:
             choice = choose_last(outputs, self.contents.find, before)
         else:
-            choice = choose(outputs, self.contents.find, before, self.restless)
+            choice = choose(outputs, self.contents.find, before, self.history)
         complete = final and not manifest["unreadable"] and len(choice.entries) == len(outputs)
         self.announce({**manifest, "outputs": choice.entries, "final": complete}, outputs)
         self.contents.arrived.clear()

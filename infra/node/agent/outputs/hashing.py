@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, Mapping, Tuple
 
 from ..records import CHUNK_BYTES, read_json, write_json
 from ..trees import stamp_of
@@ -17,6 +17,11 @@ SETTLED_NS = 2_000_000_000  # a file written more recently may be written again 
 
 Key = Tuple[bool, str]
 """The identity of a file: whether it is outside the working tree, and its name."""
+
+
+def key_of(entry: Mapping[str, Any]) -> Key:
+    """Return what identifies an output."""
+    return entry["outside"], entry["path"]
 
 
 class Hashes:
