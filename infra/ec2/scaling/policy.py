@@ -6,8 +6,8 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec
 
 from typing import Any
 
-from infra.ec2.policy import allow, tagged
-from infra.ec2.tags import CLUSTER_TAG
+from infra.ec2.policy import CALLER, allow, tagged
+from infra.ec2.tags import CLUSTER_TAG, OWNER_ID_TAG
 
 LOOK = ("autoscaling:DescribeScalingActivities", "autoscaling:DescribeScheduledActions")
 """None of these can be limited to specific groups."""
@@ -24,6 +24,10 @@ GROUPS = "arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/gpujob
 TEMPLATES = "arn:aws:ec2:*:*:launch-template/*"
 """`extend` makes a new version, so that the next machines of a group know its new end."""
 # https://docs.aws.amazon.com/autoscaling/ec2/userguide/autoscaling-service-linked-role.html
+PARAMETERS = "arn:aws:ssm:*:*:parameter/gpujob/*"
+"""The secrets of sent jobs. Users store and delete them, and cannot read them."""
+READ = ("ssm:GetParameters",)
+"""What a machine does to them."""
 ROLE = "arn:aws:iam::*:role/aws-service-role/autoscaling.amazonaws.com/*"
 BY_SERVICE = {"StringEquals": {"iam:AWSServiceName": "autoscaling.amazonaws.com"}}
 
@@ -31,16 +35,24 @@ BY_SERVICE = {"StringEquals": {"iam:AWSServiceName": "autoscaling.amazonaws.com"
 def make_statements(*, owner_only: bool = False) -> list[dict[str, Any]]:
     """Return what `send` needs in addition to `up`; with `owner_only`, for the caller's own groups only."""
     request, resource = (tagged(where, CLUSTER_TAG, owner_only) for where in ("Request", "Resource"))
+    mine = {"StringEqualsIfExists": {f"aws:ResourceTag/{OWNER_ID_TAG}": CALLER}} if owner_only else {}
     return [
         allow("DescribeGroups", LOOK, "*"),
         allow("CreateTaggedGroups", ("autoscaling:CreateAutoScalingGroup",), GROUPS, request),
         allow("ChangeTaggedGroups", CHANGE, GROUPS, resource),
         allow("ReadTemplates", ("ec2:DescribeLaunchTemplateVersions",), "*"),
         allow("RenewTaggedTemplates", ("ec2:CreateLaunchTemplateVersion",), TEMPLATES, resource),
+        # With `mine`, no user can make another's secret their own by its tags. Deleting one that is not there is allowed.
+        allow("StoreTaggedSecrets", ("ssm:AddTagsToResource", "ssm:PutParameter"), PARAMETERS, request | mine),
+        allow("ReplaceTaggedSecrets", ("ssm:PutParameter",), PARAMETERS, resource),
+        allow("DeleteSecrets", ("ssm:DeleteParameters",), PARAMETERS, mine),
         allow("CreateServiceLinkedRoleOfGroups", ("iam:CreateServiceLinkedRole",), ROLE, BY_SERVICE),
     ]
 
 
 def make_machine_statements() -> list[dict[str, Any]]:
-    """Return what the machines of a group may do to groups with gpujob's tag and name."""
-    return [allow("LeaveTaggedGroups", LEAVE, GROUPS, tagged("Resource", CLUSTER_TAG, owner_only=False))]
+    """Return what the machines of a group may do: leave those with gpujob's tag and name, read their job's secrets."""
+    return [
+        allow("LeaveTaggedGroups", LEAVE, GROUPS, tagged("Resource", CLUSTER_TAG, owner_only=False)),
+        allow("ReadSecrets", READ, PARAMETERS),
+    ]
