@@ -11,6 +11,8 @@ NAME = re.compile("[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 JUMP = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}(?::[1-9][0-9]{0,4})?")
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 BUCKET = re.compile(r"auto|(?!xn--)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's rules; auto is gpujob-ACCOUNT-REGION
+SECRET = re.compile("[A-Za-z_][A-Za-z0-9_]{0,127}")
+"""The name of a secret that AWS's Parameter Store accepts."""
 MACHINES = "gpujob-machines"
 """The role of machines that upload to a bucket, and the instance profile that has it."""
 RESERVED = ("dlami", "dlami-al2023", "ubuntu")

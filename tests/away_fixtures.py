@@ -126,6 +126,7 @@ class Sending:
             "tasks": tasks,
             "retries": retries,
             "warning_s": warning_s,
+            "secrets": [],
             "array": array,
             "times": {**TIMES, **times},
         }

@@ -14,7 +14,7 @@ from infra.ec2.policy import make_policy
 from infra.ec2.scaling import groups, schedule
 from infra.ec2.storage.policies import make_send_policy
 from infra.local.cloud.server import control
-from tests.cloudwatch import FEW_REGIONS, Watch, lasting_cloud, watch
+from tests.cloudwatch import FEW_REGIONS, Watch, client, lasting_cloud, watch
 from tests.conftest import Finished, Laptop, wait_for
 
 KILLED = -signal.SIGKILL
@@ -25,6 +25,7 @@ ALLOWED = {**POLICY, "Statement": [*POLICY["Statement"], *make_send_policy(owner
 HOURS = 1
 SCRIPT = """
 import os, pathlib, sys, time
+assert os.environ["TOKEN"] == "swordfish"
 pathlib.Path("out.txt").write_text(sys.argv[1] + " " + os.environ["GPUJOB_ATTEMPT"])
 print(sys.argv[1], flush=True)
 while not pathlib.Path(sys.argv[2]).exists():
@@ -43,7 +44,19 @@ class Site:
     def words(self, name: str, text: str, *, ends: bool = True) -> tuple[str, ...]:
         """Return the command that sends a job which writes a text, and ends at once or never."""
         until = self.laptop.project if ends else self.laptop.project / "never"
-        return ("send", "--dry-run", "--name", name, "--max-hours", str(HOURS), "script.py", text, str(until))
+        return (
+            "send",
+            "--dry-run",
+            "--name",
+            name,
+            "--max-hours",
+            str(HOURS),
+            "--secret",
+            "TOKEN",
+            "script.py",
+            text,
+            str(until),
+        )
 
     def send(self, name: str, text: str, *, ends: bool = True) -> Finished:
         """Send a job."""
@@ -71,12 +84,27 @@ class Site:
             end = schedule.find_end(account, group.name)
             assert group.capacity == 0 or (end is not None and now < end < now + HOURS * 3600 + 60), group
             members |= {one.instance_id for one in group.members}
-        control.set_caller(self.watch.cloud)  # ann may not read user data
-        for machine in living:
-            end = self.watch.lease_end_s(machine["InstanceId"])
+        with self.unlimited():  # ann may not read user data
+            ends = {one["InstanceId"]: self.watch.lease_end_s(one["InstanceId"]) for one in living}
+        for machine, end in ends.items():
             assert end is not None and now < end < now + HOURS * 3600 + 60, machine
-            assert machine["InstanceId"] in members
-        control.set_caller(self.watch.cloud, **ANN, policy=ALLOWED)
+            assert machine in members
+
+    @contextmanager
+    def unlimited(self) -> Iterator[None]:
+        """Let a block do what ann may not."""
+        control.set_caller(self.watch.cloud)
+        try:
+            yield
+        finally:
+            control.set_caller(self.watch.cloud, **ANN, policy=ALLOWED)
+
+    def parameters(self, name: str) -> list[str]:
+        """Return the secrets that are stored of a cluster's jobs."""
+        asked = [{"Key": "Path", "Option": "Recursive", "Values": [f"/gpujob/{name}"]}]
+        with self.unlimited():
+            found = client(self.watch.cloud, "ssm").describe_parameters(ParameterFilters=asked)["Parameters"]
+        return [one["Name"] for one in found]
 
     def capacity(self, name: str) -> int | None:
         """Return how many machines a group keeps; None without one."""
@@ -113,14 +141,14 @@ class Site:
         """Type `down`, and see that nothing of the name is left."""
         down = self.laptop.type("down", name, "--dry-run", *words)
         assert down.code == 0, down.said
-        assert [one for one in self.watch.remains() if f"gpujob-{name}" in one] == []
+        assert [one for one in self.watch.remains() if f"gpujob-{name}" in one] == self.parameters(name) == []
         return down
 
 
 @contextmanager
 def open_site(folder: Path) -> Iterator[Site]:
     """Yield a site with the script in its project."""
-    with lasting_cloud(folder) as laptop:
+    with lasting_cloud(folder, TOKEN="swordfish") as laptop:
         cloud = watch(laptop).cloud
         control.add_faults(cloud, *FEW_REGIONS)
         control.set_caller(cloud, **ANN, policy=ALLOWED)

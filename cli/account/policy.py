@@ -24,9 +24,9 @@ otherwise no one owns resources launched in an earlier session."""
 
 MACHINES = """\
 With this policy, a machine can write to every bucket named gpujob-*, read it,
-and delete outputs that it has replaced: one bucket is one trust domain. For
-another bucket, replace gpujob-* by its name. An administrator makes the role
-once:
+and delete outputs that it has replaced: one bucket is one trust domain. It can
+read the secrets of sent jobs (gpujob send --secret). For another bucket,
+replace gpujob-* by its name. An administrator makes the role once:
   gpujob policy --machines > machines.json
   aws iam create-role --role-name {role} \\
     --assume-role-policy-document '{trust}'
@@ -37,7 +37,8 @@ once:
     --role-name {role}"""
 SEND = """\
 These are the permissions that gpujob send needs as well: Auto Scaling groups
-with gpujob's tag and name, and buckets named gpujob-*. Attach them to the same
+with gpujob's tag and name, buckets named gpujob-*, and secrets in the Parameter
+Store, which users can write and delete but not read. Attach them to the same
 users as the output of: gpujob policy"""
 USERS = """\
 With this policy, a user can create buckets named gpujob-*, and read and delete

@@ -30,13 +30,13 @@ OF_UP = (
     *("disk_gib", "max_hours", "max_cost_usd", "boot_s"),
 )
 OF_RUN = (
-    *("module", "torchrun", "nproc", "env", "env_file", "time_limit_s", "workdir", "hang_after_s"),
+    *("module", "torchrun", "nproc", "env", "env_file", "secret", "time_limit_s", "workdir", "hang_after_s"),
     *("kill_stalled", "outputs", "exclude", "no_deps", "extras", "groups", "python"),
 )
 OF_ARRAYS = ("array", "grid", "grid_file")
 FIXED: dict[str, Any] = {
     **{"setup": False, "idle_stop_s": 0.0, "reservation": None, "spot_first": False, "launcher": None},
-    **{"name": "", "gpus": None, "start_from": "", "secret": (), "detach": True, "interactive": False, "ports": ()},
+    **{"name": "", "gpus": None, "start_from": "", "detach": True, "interactive": False, "ports": ()},
     **{"share": None, "retries": 0},
 }
 """The options of `up` and `run` that `send` does not have."""
@@ -153,7 +153,8 @@ def make_sending(plan: "Plan", submission: "Submission", retries: int) -> "Sendi
 
     account, gpu = plan.first.account, plan.first.offers[0].gpu
     terms = Terms(gpu.count if gpu else 0, retries=retries, warning_s=plan.lease.warning_s)
-    bucket = ready_uploads(account, plan.request.instance_profile, plan.request.bucket, sent=True)
+    profile, secret = plan.request.instance_profile, bool(submission.request.secrets)
+    bucket = ready_uploads(account, profile, plan.request.bucket, sent=True, secret=secret)
     return Sending(Store(account, bucket), submission, terms)
 
 

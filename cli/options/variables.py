@@ -65,7 +65,7 @@ def read_secrets(names: Sequence[str]) -> dict[str, str]:
         if not name.isidentifier():
             raise UsageError(
                 f"'{name}' is not a valid variable name",
-                f"export NAME=..., then: gpujob run --secret NAME {script_here()}",
+                f"export NAME=..., then: {launcher_here()} --secret NAME {script_here()}",
             )
         value = os.environ.get(name, "")
         if not value and sys.stdin.isatty():

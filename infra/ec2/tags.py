@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from infra.base.text import one_line
 from infra.errors import UsageError
 from infra.model import LOGIN_USER, Gpu, parse_gpu
-from infra.names import BUCKET, JUMP, NAME, USER
+from infra.names import BUCKET, JUMP, NAME, SECRET, USER
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.literals import ResourceTypeType
@@ -44,6 +44,8 @@ BUCKET_TAG = "gpujob:bucket"
 """The bucket that jobs are uploaded to; it has to be this account's."""
 SENT_TAG = "gpujob:sent"
 """The machines work on a sent job."""
+SECRETS_TAG = "gpujob:secrets"
+"""The names of a sent job's secrets, whose values are in the Parameter Store."""
 IMAGE_TAG = "gpujob:image"
 GROUP_TAG = "aws:autoscaling:groupName"
 """Of a machine that an Auto Scaling group launched; AWS's own, which no user can set."""
@@ -161,6 +163,11 @@ def read_user(tags: Mapping[str, str]) -> str:
     """Return the login user in a tag; the usual one if it is missing or invalid."""
     user = tags.get(USER_TAG, "")
     return user if USER.fullmatch(user) else LOGIN_USER
+
+
+def read_secrets(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of a sent job's secrets in a tag, without invalid ones."""
+    return tuple(name for name in tags.get(SECRETS_TAG, "").split() if SECRET.fullmatch(name))
 
 
 def read_endpoint(tags: Mapping[str, str]) -> tuple[str, int]:

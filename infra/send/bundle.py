@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.base.decoding import parse
+from infra.ec2.parameters import check_values
 from infra.ec2.storage.objects import Store
 from infra.ec2.storage.writing import put_file, put_object
 from infra.errors import NotFoundError, UsageError
@@ -62,10 +63,11 @@ class Bundle:
 def check_sendable(submission: Submission) -> None:
     """Raise UsageError for a job whose machines could not run it without this computer."""
     request, dependencies = submission.request, submission.dependencies
-    if request.secrets or (dependencies and dependencies.secrets):
+    check_values(request.secrets)
+    if dependencies and dependencies.secrets:
         raise UsageError(
-            "a sent job cannot have secrets: everybody who can read the bucket could read their values",
-            "keep them in AWS, where the machines' role can read them; or use gpujob up and gpujob run",
+            "a sent job cannot have credentials for a package index: everybody who can read the bucket could read them",
+            "use gpujob up and gpujob run",
         )
     local = [each.path for each in request.data if not each.address]
     if local:
@@ -139,6 +141,7 @@ def describe(sending: Sending, project: Project, after: int, source: Mapping[str
         **describe_array(submission.request.array, terms.gpus),
         "retries": terms.retries,
         "warning_s": terms.warning_s,
+        "secrets": sorted(submission.request.secrets),
     }
 
 

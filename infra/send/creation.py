@@ -39,6 +39,7 @@ from infra.run.origins import note_sent
 from infra.run.submission import queued
 from infra.send.bundle import Bundle, Sending, read_code, write_bundle
 from infra.send.resumption import Begun, check_current, find_begun
+from infra.send.secrets import make_tag, store_secrets
 
 Report = Callable[[str], None]
 END_S = 180  # of the last machine: what AWS needs for the scheduled action, and the machine to shut down
@@ -135,13 +136,16 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     """Create everything that a sent job consists of, its machines last; return what its bucket has."""
     choice, name = planned.first, planned.name
     account = choice.account
-    tags = make_tags(planned, choice, attempt, sending.store.bucket)
+    tags = make_tags(planned, choice, attempt, sending)
     write_attempt(name, attempt)
     key_pairs.import_key(account, name, attempt.public_key, tags)
     check_name_free(account, name, attempt.token)
     forget_predecessor(account, name)
     state.write_private(state.key_file(name), attempt.private_key)
     report("writing the job to the bucket")
+    secrets = sending.submission.request.secrets
+    if secrets or planned.attempt:
+        store_secrets(account, prefix, secrets, tags)
     bundle = write_bundle(sending, prefix)
     used = [group.group_id for group in choice.groups]
     if not used:
@@ -164,13 +168,14 @@ def create_resources(planned: Plan, attempt: Attempt, sending: Sending, prefix: 
     return bundle
 
 
-def make_tags(planned: Plan, choice: Choice, attempt: Attempt, bucket: str) -> dict[str, str]:
+def make_tags(planned: Plan, choice: Choice, attempt: Attempt, sending: Sending) -> dict[str, str]:
     """Return the tags of everything that is created."""
     account = choice.account
     tags = fleet.make_tags(
         planned.name, choice.offers, planned.request, attempt.lease, choice.gib_month_usd, account.identity
     )
-    own = {LAUNCH_TAG: attempt.token, BUCKET_TAG: bucket, SENT_TAG: "yes"}
+    own = {LAUNCH_TAG: attempt.token, BUCKET_TAG: sending.store.bucket, SENT_TAG: "yes"}
+    own |= make_tag(sending.submission.request.secrets)
     return {**tags, **own, USER_TAG: planned.request.login_user or choice.image.user}
 
 

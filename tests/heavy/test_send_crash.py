@@ -22,6 +22,7 @@ OF_BUCKET = (
 )
 CALLS = (
     "ImportKeyPair",
+    "PutParameter.1",
     "PutObject.1",
     "PutObject.2",
     "PutObject.3",

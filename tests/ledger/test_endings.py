@@ -145,7 +145,7 @@ def test_a_cluster_is_not_cleared_with_what_an_up_made_since(account):
     words: dict[str, Any] = {"TagSpecifications": [tag_specification("key-pair", marks(account, "new"))]}
     account.ec2.import_key_pair(KeyName="gpujob-demo", PublicKeyMaterial=make_key()[1].encode(), **words)
     clear(ended, lambda _: None)
-    assert find_remains(account, "demo") == [("key pair", "gpujob-demo")]
+    assert [(one.kind, one.key) for one in find_remains(account, "demo")] == [("key pair", "gpujob-demo")]
 
 
 def test_the_up_that_goes_on_finds_its_own_things_not_in_the_way(account):

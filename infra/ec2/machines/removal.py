@@ -9,7 +9,8 @@ from infra.base.waiting import wait_until
 from infra.ec2.account import Account, is_same_owner
 from infra.ec2.errors import aws_errors, code_of
 from infra.ec2.machines.instances import GONE, find_instances, terminate
-from infra.ec2.machines.resources import GROUP, list_groups, list_resources
+from infra.ec2.machines.resources import GROUP, KEY_PAIR, Resource, list_groups, list_resources
+from infra.ec2.parameters import delete_values
 from infra.ec2.scaling.groups import delete_group
 from infra.ec2.tags import LAUNCH_TAG, read_owner, read_tags
 from infra.errors import CloudError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 Meant = Callable[[str, str], bool]
 TERMINATION_S = 600
-KEY_PAIR = "key pair"
 
 
 def remove_cluster(
@@ -59,7 +59,7 @@ def remove_cluster(
         error.add_note(f"resources of '{name}' may be left; rerun: gpujob down {name}")
         raise
     if left:
-        what = ", ".join(f"{kind} {key}" for kind, key in left)
+        what = ", ".join(f"{one.kind} {one.key}" for one in left)
         raise CloudError(f"AWS still shows {what} of '{name}'", f"gpujob down {name}")
     return found
 
@@ -95,18 +95,17 @@ def are_terminated(account: Account, name: str, instance_ids: Collection[str]) -
     return all(states.get(one, GONE) == GONE for one in instance_ids)
 
 
-def find_remains(account: Account, name: str, is_meant: Meant = lambda *_: True) -> list[tuple[str, str]]:
-    """Return kind and name of a cluster's remaining resources; an instance counts until it is terminated.
+def find_remains(account: Account, name: str, is_meant: Meant = lambda *_: True) -> list[Resource]:
+    """Return a cluster's remaining resources; an instance counts until it is terminated.
 
     `is_meant` decides by its token and owner whether a resource counts.
     """
-    found = list_resources(account, name)
-    return [(resource.kind, resource.key) for resource in found if is_meant(resource.token, resource.owner)]
+    return [one for one in list_resources(account, name) if is_meant(one.token, one.owner)]
 
 
-def find_left(account: Account, name: str, is_meant: Meant) -> list[tuple[str, str]]:
+def find_left(account: Account, name: str, is_meant: Meant) -> list[Resource]:
     """Delete a cluster's remaining resources; return those that AWS still shows after two minutes."""
-    left: list[tuple[str, str]] = []
+    left: list[Resource] = []
 
     def is_clear() -> bool:
         left[:] = remove_remains(account, name, is_meant)
@@ -116,14 +115,14 @@ def find_left(account: Account, name: str, is_meant: Meant) -> list[tuple[str, s
     return left
 
 
-def remove_remains(account: Account, name: str, is_meant: Meant) -> list[tuple[str, str]]:
+def remove_remains(account: Account, name: str, is_meant: Meant) -> list[Resource]:
     """Delete the resources that remain after the instances; return those that AWS still shows."""
     remains = find_remains(account, name, is_meant)
-    refused = [resource for resource in remains if resource[0] != KEY_PAIR and not delete(account, *resource)]
-    if not refused:  # the key pair is deleted last: while it exists, no other launch can use the name
-        for resource in remains:
-            if resource[0] == KEY_PAIR:
-                delete(account, *resource)
+    refused = [one for one in remains if one.kind != KEY_PAIR and not delete(account, one.kind, one.key)]
+    if not refused:  # the key pair is deleted last: no other launch can use the name, and it knows the secrets
+        for pair in (one for one in remains if one.kind == KEY_PAIR):
+            delete_values(account, pair.secrets)
+            delete(account, KEY_PAIR, pair.key)
     return find_remains(account, name, is_meant) if remains else []
 
 

@@ -1,6 +1,6 @@
 """All AWS resources of a cluster, found by its tag."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -19,10 +19,12 @@ from infra.ec2.tags import (
     read_cluster,
     read_number,
     read_owner,
+    read_secrets,
     read_tags,
     resource_name,
 )
 from infra.errors import PermissionsError
+from infra.node.agent.aws.parameters import name_parameter
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class Resource:
     """How many machines a group keeps, also while there is none."""
     lease_until: float = 0.0
     """Of a group; 0.0 if its tag is missing or invalid."""
+    secrets: tuple[str, ...] = ()
+    """Of a key pair, the parameters with the values of a sent job's secrets."""
     bucket: str = ""
     """Of a group whose machines work on a sent job, the bucket that has the job; "" for others."""
 
 
-GROUP = "group"
+GROUP, KEY_PAIR = "group", "key pair"
 # Kind, the call that lists it, the key of the list in the response, and the keys of each one's id, name and time.
 LISTINGS = (
     ("volume", "describe_volumes", "Volumes", "VolumeId", "", "CreateTime"),
@@ -63,7 +67,7 @@ LISTINGS = (
         "LaunchTemplateName",
         "CreateTime",
     ),
-    ("key pair", "describe_key_pairs", "KeyPairs", "KeyName", "KeyName", "CreateTime"),
+    (KEY_PAIR, "describe_key_pairs", "KeyPairs", "KeyName", "KeyName", "CreateTime"),
 )
 
 
@@ -143,7 +147,16 @@ def make_resource(kind: str, key: str, item: dict[str, Any], made: datetime | No
         made.timestamp() if made else 0.0,
         hourly * HOURS_A_MONTH,
         find_users(item),
+        secrets=find_secrets(tags) if kind == KEY_PAIR else (),
     )
+
+
+def find_secrets(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the parameters that may have the values of a sent job's secrets, by the tags of its key pair."""
+    cluster, token = read_cluster(tags), tags.get(LAUNCH_TAG, "")
+    if not token.isalnum() or not token.isascii():
+        return ()
+    return tuple(name_parameter(f"{cluster}/{token}/", each) for each in read_secrets(tags))
 
 
 def find_users(item: dict[str, Any]) -> tuple[str, ...]:

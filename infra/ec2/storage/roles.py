@@ -4,20 +4,22 @@ from contextlib import suppress
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors
-from infra.ec2.scaling.policy import EMPTY, LEAVE, MAX_SIZE
+from infra.ec2.scaling.policy import EMPTY, LEAVE, MAX_SIZE, READ
 from infra.ec2.storage.buckets import AUTO, check_place, name_bucket, ready_bucket
 from infra.ec2.storage.policies import MACHINE_GRANTS
 from infra.ec2.tags import CLUSTER_TAG, resource_name
 from infra.errors import GpujobError, NotFoundError, PermissionsError
+from infra.node.agent.aws.parameters import name_parameter
 
 HINT = "gpujob policy --machines"
 CLUSTER, NO_ID = "cluster", "00000000-0000-0000-0000-000000000000"  # of a group that need not exist
 
 
-def check_role(account: Account, profile: str, bucket: str, *, sent: bool = False) -> None:
+def check_role(account: Account, profile: str, bucket: str, *, sent: bool = False, secret: bool = False) -> None:
     """Raise GpujobError if machines with this instance profile cannot upload to a bucket.
 
-    With `sent`, they must also be able to work on a sent job. Raises PermissionsError if the caller may not ask.
+    With `sent`, they must also be able to work on a sent job; with `secret`, on one that has secrets.
+    Raises PermissionsError if the caller may not ask.
     """
     try:
         with aws_errors():
@@ -29,11 +31,12 @@ def check_role(account: Account, profile: str, bucket: str, *, sent: bool = Fals
     if not roles:
         raise GpujobError(f"the instance profile {profile} has no role to upload to the bucket {bucket} with", HINT)
     refused = find_refused(account, roles[0], bucket, sent=sent)
+    refused += find_refused_secrets(account, roles[0]) if secret else []
     if refused:
         raise GpujobError(f"the role of {profile} does not allow {'; '.join(refused)}", HINT)
 
 
-def ready_uploads(account: Account, profile: str, bucket: str, *, sent: bool = False) -> str:
+def ready_uploads(account: Account, profile: str, bucket: str, *, sent: bool = False, secret: bool = False) -> str:
     """Return the name of a bucket that is ready for uploads of machines with this instance profile.
 
     Raises GpujobError if they could not upload, before anything is created or billed.
@@ -45,7 +48,7 @@ def ready_uploads(account: Account, profile: str, bucket: str, *, sent: bool = F
         if bucket != AUTO:
             raise
     with suppress(PermissionsError):  # the caller may not ask; gpujob check says so
-        check_role(account, profile, name, sent=sent)
+        check_role(account, profile, name, sent=sent, secret=secret)
     return ready_bucket(account, bucket)
 
 
@@ -58,6 +61,14 @@ def find_refused(account: Account, role: str, bucket: str, *, sent: bool) -> lis
             refused += [f"{', '.join(denied)} on {bucket}{grant.part}"] if denied else []
     denied = simulate(account, role, (*LEAVE, *EMPTY), name_group(account)) if sent else []
     return [*refused, f"{', '.join(denied)} on its own group"] if denied else refused
+
+
+def find_refused_secrets(account: Account, role: str) -> list[str]:
+    """Return what a role may not do to the secrets of its job, as IAM simulates it."""
+    path = name_parameter(f"{CLUSTER}/token/", "NAME")
+    resource = f"arn:{account.identity.partition}:ssm:{account.region}:{account.identity.account_id}:parameter{path}"
+    denied = simulate(account, role, READ, resource)
+    return [f"{', '.join(denied)} on the secrets of its job"] if denied else []
 
 
 def name_group(account: Account) -> str:

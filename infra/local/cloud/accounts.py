@@ -1,4 +1,4 @@
-"""Instance profiles and keys that a launch names. Like `moto_state` it knows moto's internals."""
+"""Instance profiles and keys that a launch names, and parameters. Like `moto_state` it knows moto's internals."""
 
 from typing import Any
 
@@ -69,3 +69,11 @@ def has_key(request: Request) -> bool:
     name = request.params.get(KEY, "").rpartition(":")[2].removeprefix("key/")
     keys = kms_backends[DEFAULT_ACCOUNT_ID][request.region]
     return not name or (keys.get_key_id_from_alias(name) if name.startswith("alias/") else name) in keys.keys
+
+
+def parameter_tags(region: str, path: str) -> dict[str, str]:
+    """Return the tags of a parameter of the Parameter Store; none if there is no such parameter."""
+    from moto.ssm.models import ssm_backends
+
+    tags = ssm_backends[DEFAULT_ACCOUNT_ID][region]._resource_tags
+    return dict(tags["Parameter"][path]) if path in tags["Parameter"] else {}

@@ -37,6 +37,7 @@ KINDS = {
     "fleet": "fleet",
     "sgr": "security-group-rule",
     "cr": "capacity-reservation",
+    "key": "key-pair",
 }
 ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f-]{{8,}}")
 CREATED = {
@@ -77,6 +78,8 @@ def needs_of(request: Request) -> list[Need]:
     name = f"{PREFIXES.get(request.service, request.service)}:{request.action}"
     if request.service == "autoscaling":
         return [_need_of_group(request, name)]
+    if request.service == "ssm":
+        return _needs_of_parameters(request, name)
     if request.service != "ec2":
         found = [Need(name, one, {}, {}) for one in (_other_resource(request), *request.values("Arn"))]
         also = {key: one for key, one in request.params.items() if key.startswith(ALSO)}
@@ -86,12 +89,26 @@ def needs_of(request: Request) -> list[Need]:
 
 
 def _other_resource(request: Request) -> str:
-    if request.service == "ssm":
-        names = request.body.get("Names") or [request.body.get("Name", "")]
-        return f"arn:aws:ssm:{request.region}::parameter{names[0]}"
     if request.action == "GetInstanceProfile":
         return f"arn:aws:iam::123456789012:instance-profile/{request.params.get('InstanceProfileName', '')}"
     return request.params.get({"s3": "Arn", "iam": "PolicySourceArn"}.get(request.service, ""), "*")
+
+
+def _needs_of_parameters(request: Request, action: str) -> list[Need]:
+    """List the needs on each parameter; those of AWS itself belong to no account.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
+    """
+    added = {tag["Key"]: tag["Value"] for tag in request.body.get("Tags", ())}
+    needs = []
+    for path in request.body.get("Names") or [request.body.get("Name", "")]:
+        account = "" if path.startswith("/aws/") else "123456789012"
+        arn, tags = (
+            f"arn:aws:ssm:{request.region}:{account}:parameter{path}",
+            accounts.parameter_tags(request.region, path),
+        )
+        needs += [Need(one, arn, added, tags) for one in (action, *(("ssm:AddTagsToResource",) if added else ()))]
+    return needs
 
 
 def _need_of_group(request: Request, action: str) -> Need:

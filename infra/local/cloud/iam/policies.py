@@ -17,6 +17,8 @@ OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
     "StringLike": fnmatchcase,
 }
 
+IF_EXISTS = "IfExists"
+
 
 def is_allowed(policy: Mapping[str, Any], need: Need, caller: Mapping[str, str]) -> bool:
     """Return whether a policy allows what a call needs, and does not deny it.
@@ -45,8 +47,10 @@ def holds(condition: Mapping[str, Mapping[str, Any]], need: Need, caller: Mappin
     facts |= {"autoscaling:MaxSize": need.max_size} if need.max_size else {}
     facts |= {"iam:PassedToService": need.passed_to} if need.passed_to else {}
     for operator, keys in condition.items():
-        match = OPERATORS[operator]
+        match = OPERATORS[operator.removesuffix(IF_EXISTS)]
         for key, wanted in keys.items():
+            if key not in facts and operator.endswith(IF_EXISTS):
+                continue
             patterns = [fill(pattern, caller) for pattern in as_list(wanted)]
             if key not in facts or not any(pattern is not None and match(facts[key], pattern) for pattern in patterns):
                 return False

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
-import ssl
 from typing import Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from ..aws.credentials import read_credentials
+from ..aws import service
 from ..aws.documents import parse
-from ..aws.signing import Request, sign
 from .settings import Place
 
-LIMIT_S = 30.0
 VERSION = "2011-01-01"
 
 
@@ -38,27 +34,12 @@ def empty(place: Place) -> None:
 
 def ask(place: Place, action: str, parameters: Mapping[str, str]) -> None:
     """Send a request to AWS's Auto Scaling; raises GroupError."""
-    domain = "amazonaws.com.cn" if place.region.startswith("cn-") else "amazonaws.com"
-    parts = urlsplit(place.endpoint or f"https://autoscaling.{place.region}.{domain}")
     body = urlencode({"Action": action, "Version": VERSION, **parameters}).encode()
     kind = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
-    request = Request("POST", parts.netloc, "/", {}, kind, hashlib.sha256(body).hexdigest())
-    headers = sign(request, read_credentials(), place.region, "autoscaling", place.bucket.wire.now_s())
-    headers["content-length"] = str(len(body))
-    secure = parts.scheme == "https"
-    link: http.client.HTTPConnection = (
-        http.client.HTTPSConnection(parts.netloc, timeout=LIMIT_S, context=ssl.create_default_context())
-        if secure
-        else http.client.HTTPConnection(parts.netloc, timeout=LIMIT_S)
-    )
     try:
-        link.request("POST", "/", body, headers)
-        answer = link.getresponse()
-        content = answer.read(1 << 20)
+        answer = service.ask(place.service("autoscaling"), kind, body, place.bucket.wire.now_s())
     except (OSError, http.client.HTTPException) as error:
         raise GroupError(str(error)) from error
-    finally:
-        link.close()
     if answer.status >= 300:
-        said = next((each.text for each in parse(content).iter() if each.tag.endswith("Message")), "")
+        said = next((each.text for each in parse(answer.body).iter() if each.tag.endswith("Message")), "")
         raise GroupError(f"{action}: {said or answer.status}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Mapping, NamedTuple
 
 from ..aws.s3 import Bucket, open_bucket
+from ..aws.service import Service
 from ..aws.wire import NotThereError
 from ..bucket.layout import SENT
 from ..records import HOME, AgentError, read_json
@@ -50,6 +51,10 @@ class Place(NamedTuple):
     about: dict[str, Any]
     """What the records of its jobs say of the machine."""
 
+    def service(self, name: str) -> Service:
+        """Return one of AWS's services where the job is."""
+        return Service(name, self.region, self.endpoint)
+
     def key(self, *parts: object) -> str:
         """Return the key of one of the job's objects."""
         return self.prefix + "/".join(map(str, parts))
@@ -91,6 +96,8 @@ class Sent(NamedTuple):
     warning_s: float
     """How long before the end of its lease a machine warns its jobs."""
     times: Times
+    secrets: list[str]
+    """The names of the variables whose values are in the Parameter Store."""
     array: dict[str, Any] | None = None
     """Of an array: `tasks` with the index and values of each, and how many `gpus` a machine has."""
 

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator
 
+from ..aws.parameters import read_values
 from ..book.tasks import fill_in, variables_of
 from ..records import AgentError
 from ..requests.submission import find_token
@@ -29,7 +30,7 @@ def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, restored: 
     key = place.key(sent.pack["key"])
     with FETCHING:
         pack = fetch_part(place.bucket, Part(key, 0, sent.pack["size_bytes"], sent.pack["sha256"]), FOLDER / "pack")
-    request = make_request(sent, place.prefix, task, attempt)
+    request = {**make_request(sent, place.prefix, task, attempt), "secrets": fetch_secrets(place, sent)}
     line = base64.b64encode(zlib.compress(json.dumps(request).encode())) + b"\n"
     program = [sys.executable, "-I", "-S", sys.argv[0], "submit", str(restored)]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -45,6 +46,17 @@ def submit_attempt(place: Place, sent: Sent, task: int, attempt: int, restored: 
     if process.returncode:
         raise AgentError(complaint.decode(errors="replace").strip() or "the job was not accepted")
     return int(json.loads(out)["job"])
+
+
+def fetch_secrets(place: Place, sent: Sent) -> dict[str, str]:
+    """Return the values of the job's secrets; raises AgentError if one was deleted, and one of FAULTS."""
+    if not sent.secrets:
+        return {}
+    found = read_values(place.service("ssm"), place.prefix, sent.secrets, place.bucket.wire.now_s())
+    missing = [each for each in sent.secrets if each not in found]
+    if missing:
+        raise AgentError(f"the secret {missing[0]} is no longer in AWS's Parameter Store")
+    return found
 
 
 def find_submitted(place: Place, task: int, attempt: int) -> int | None:
