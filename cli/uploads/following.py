@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cli.steps.following import next_commands
+from cli.notices.jobs import next_commands
 from cli.terminal import show
 from cli.uploads.jobs import find_kept, find_last_saved, open_store
 from infra.errors import CloudError, CredentialsError, GpujobError, NotFoundError, PermissionsError, UnbegunError

@@ -53,7 +53,7 @@ def show_stored(cluster: "Cluster") -> None:
 
 
 def place_flags(cluster: "Cluster") -> str:
-    """Return the flags with which a command about its bucket asks the cloud and region of a cluster."""
+    """Return the flags of a command about the bucket of a cluster that say in which cloud and region that is."""
     from infra.ec2.account import default_region  # this loads boto3
 
     usual = "us-east-1" if cluster.is_local else default_region()
