@@ -53,7 +53,7 @@ def show_stored(cluster: "Cluster") -> None:
 
 
 def place_flags(cluster: "Cluster") -> str:
-    """Return the flags of a command about the bucket of a cluster that say in which cloud and region that is."""
+    """Return the flags that tell a command in which cloud and region the bucket of a cluster is."""
     from infra.ec2.account import default_region  # this loads boto3
 
     usual = "us-east-1" if cluster.is_local else default_region()
