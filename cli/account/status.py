@@ -104,7 +104,7 @@ def suggest(
     for cluster in [cluster for cluster in clusters if cluster.node.state == GONE][:2]:
         flag = "" if cluster.name == own else f" --cluster {cluster.name}"
         steps[f"gpujob jobs{flag}"] = f"show how the job of {cluster.name} ended"
-        steps[f"gpujob down {cluster.name}"] = "download its outputs and remove what is left of it"
+        steps[f"gpujob down {cluster.name}"] = "download its outputs and remove its resources"
     running = [cluster for cluster in clusters if cluster.node.state in ("running", WAITING)]
     for cluster in sorted(running, key=lambda cluster: cluster.name != own)[:2]:
         flag = "" if cluster.name == own else f" --cluster {cluster.name}"

@@ -14,7 +14,7 @@ from cli.arrays.tasks import cancel_tasks
 from cli.facts.jobs import flat_facts
 from cli.notices import billing, ending
 from cli.notices.ending import notify_option
-from cli.notices.jobs import describe_job, describe_state, job_row
+from cli.notices.jobs import describe_job, describe_state, job_row, next_commands
 from cli.notices.recorded import list_recorded
 from cli.notices.remains import make_chooser
 from cli.notices.space import warn_of_space, warn_of_upload
@@ -32,7 +32,7 @@ from cli.options.declared import (
 )
 from cli.options.values import JobName, parse_job, parse_task
 from cli.reasons.explanations import explain_failure, find_reason
-from cli.steps.following import download_all, exit_code, next_commands
+from cli.steps.following import download_all, exit_code
 from cli.steps.reach import find_job, find_jobs, reach, reach_job, reach_machine
 from cli.terminal import formats, progress, show
 from cli.uploads.following import await_saved, follow_sent

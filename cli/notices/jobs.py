@@ -12,7 +12,8 @@ from infra.base.text import printable
 from infra.errors import UsageError
 
 if TYPE_CHECKING:
-    from infra.model import Counts, Job, TaskRecord
+    from infra.model import Cluster, Counts, Job, TaskRecord
+    from infra.node.client import JobNumber
 
 TITLE = 40  # characters
 KILLED = 137  # the exit code of a process that SIGKILL has ended
@@ -84,3 +85,15 @@ def choose_task(tasks: "Sequence[TaskRecord]", index: int, job: "Job", cluster: 
         what = f"job {job.number} has no task {index}" if job.tasks else f"job {job.number} is not an array"
         raise UsageError(what, f"gpujob logs{cluster_flag(cluster)} {job.number}")
     return found
+
+
+def next_commands(cluster: "Cluster", number: "JobNumber", interactive: bool = False) -> str:
+    """Return a message that a job continues, with commands to follow, fetch and stop it."""
+    where = cluster_flag(cluster.name)
+    words = {
+        "Attach" if interactive else "Follow": "attach" if interactive else "logs -f",
+        "Download": "fetch",
+        "Stop": "cancel",
+    }
+    commands = [f"  {what + ':':<10} gpujob {word}{where} {number}" for what, word in words.items()]
+    return "\n".join([f"job {number} keeps running on {cluster.name}.", *commands])

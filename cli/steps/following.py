@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.notices.jobs import describe_state
+from cli.notices.jobs import describe_state, next_commands
 from cli.notices.remains import expecting, show_remains, want
 from cli.notices.results import show_fetched
 from cli.options.context import cluster_flag
@@ -94,18 +94,6 @@ def describe_silence(connection: "Connection", number: "JobNumber") -> str:
 def follow_again(cluster: "Cluster", number: "JobNumber") -> str:
     """Return the command that follows a job again, or prints its output once it has ended."""
     return f"gpujob logs{cluster_flag(cluster.name)} -f {number}"
-
-
-def next_commands(cluster: "Cluster", number: "JobNumber", interactive: bool = False) -> str:
-    """Return a message that a job continues, with commands to follow, fetch and stop it."""
-    where = cluster_flag(cluster.name)
-    words = {
-        "Attach" if interactive else "Follow": "attach" if interactive else "logs -f",
-        "Download": "fetch",
-        "Stop": "cancel",
-    }
-    commands = [f"  {what + ':':<10} gpujob {word}{where} {number}" for what, word in words.items()]
-    return "\n".join([f"job {number} keeps running on {cluster.name}.", *commands])
 
 
 @contextmanager

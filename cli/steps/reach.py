@@ -10,6 +10,7 @@ from cli.options.values import JobName
 from cli.terminal import progress, show
 from infra.cluster import connections
 from infra.errors import GoneError, GpujobError, NotFoundError, UsageError
+from infra.model import UNFINISHED
 from infra.node import client
 from infra.results.folder import LOG
 from infra.results.receipts import find_home, read_receipt
@@ -114,9 +115,9 @@ def point_to_results(error: GpujobError, cluster: str, number: int | None) -> No
     """Add to an error the path of a job's results, if they are on this computer."""
     home = find_home(choose_runs(cluster, number, runs_here()), cluster, number)
     receipt = read_receipt(home)
-    if receipt is None:
-        return
     log = f" (log: {LOG})" if (home / LOG).exists() else ""
+    if receipt is None or (not log and receipt["job"].get("state") in UNFINISHED):  # nothing was downloaded yet
+        return
     error.add_note(f"the results of job {receipt['job'].get('number')} are in {home}{log}")
     if isinstance(error, NotFoundError):
         error.hint = f"gpujob receipt{cluster_flag(cluster)} {receipt['job'].get('number')}"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from cli.arrays.results import show_results
 from cli.notices import billing
 from cli.notices.ending import notify, watching_lease
+from cli.notices.jobs import next_commands
 from cli.notices.remains import want
 from cli.reasons.explanations import explain_failure
-from cli.steps.following import attached, download_all, follow_again, follow_job, next_commands, open_ports
+from cli.steps.following import attached, download_all, follow_again, follow_job, open_ports
 from cli.steps.reach import note_preempted
 from cli.steps.submission import submit_job
 from cli.terminal import show

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from cli.steps.following import next_commands
+from cli.notices.jobs import next_commands
 from cli.terminal import show
 from cli.uploads.jobs import find_kept, find_last_saved, open_store
 from infra.errors import CloudError, CredentialsError, GpujobError, NotFoundError, PermissionsError, UnbegunError
@@ -20,7 +20,10 @@ FINAL = (CredentialsError, PermissionsError)
 
 
 def await_saved(error: GpujobError, cluster: str, asked: int | str | None) -> "Saved":
-    """Return a sent job as `find_last_saved` does, once a machine has begun it; raises UnbegunError if none will."""
+    """Return a sent job once a machine has begun it.
+
+    Raises what `find_last_saved` does, UnbegunError only if no machine will begin it.
+    """
     store, told = open_store(cluster), False
     number = find_kept(store, cluster) if store and asked is None else asked
     while True:
@@ -36,9 +39,9 @@ def await_saved(error: GpujobError, cluster: str, asked: int | str | None) -> "S
 
 
 def follow_sent(job: "Saved", write: Callable[[bytes], None], offset: int = 0) -> "Saved":
-    """Pass what a sent job prints from an offset on to `write`, over all attempts, until it ends; return its last state.
+    """Pass what a sent job prints from an offset on to `write`, until it ends; return its last state.
 
-    While AWS does not answer, it tries again for ten minutes.
+    That is over all attempts. While AWS does not answer, it tries again for ten minutes.
     """
     from infra.saved.search import open_saved
 

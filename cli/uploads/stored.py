@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from cli.options.context import is_dry_run
 from cli.terminal import clouds, formats, show
 from infra.errors import GpujobError, NotFoundError
 
@@ -47,8 +48,17 @@ def show_stored(cluster: "Cluster") -> None:
     if found.jobs:
         what = f"{formats.plural(found.jobs, 'job')} ({formats.size(found.size_bytes)})"
         cost = clouds.most(found.month_usd, cluster.cloud)
-        remove = f"gpujob bucket rm {cluster.bucket} --cluster {cluster.name}"
+        remove = f"gpujob bucket rm {cluster.bucket} --cluster {cluster.name}{place_flags(cluster)}"
         show.say(f"kept in the bucket {cluster.bucket}: {what} of {cluster.name}, {cost} per month\n  remove: {remove}")
+
+
+def place_flags(cluster: "Cluster") -> str:
+    """Return the flags that tell a command in which cloud and region the bucket of a cluster is."""
+    from infra.ec2.account import default_region  # this loads boto3
+
+    usual = "us-east-1" if cluster.is_local else default_region()
+    region = "" if cluster.region == usual else f" --region {cluster.region}"
+    return " --dry-run" * (cluster.is_local and not is_dry_run()) + region
 
 
 def describe_usage(store: "Store", found: "Usage") -> str:

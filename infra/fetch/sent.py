@@ -52,7 +52,7 @@ def find_last(store: Store, cluster: str) -> Saved | None:
 
 
 def check_unbegun(store: Store, cluster: str, force: str) -> None:
-    """Raise LossError if a machine may be at work on a sent job, of which nothing that can be read is in the bucket."""
+    """Raise LossError if a machine may work on a sent job that cannot be read from the bucket."""
     current = groups.find_prefix(store.account, cluster)
     if not current:
         return

@@ -140,9 +140,9 @@ def read_sent(store: Store, prefix: str, task: int = TASK) -> SentState | None:
 
 
 def find_members(account: Account, prefix: str) -> tuple[str, ...] | None:
-    """Return the machines of the group that is kept for the job with this prefix; None without one. Raises CloudError.
+    """Return the machines of the group that is kept for the job with this prefix; None without one.
 
-    Raises PermissionsError without the permission to list groups.
+    Raises CloudError, and PermissionsError without the permission to list groups.
     """
     cluster, token, *_ = prefix.split("/")
     found = [one for one in find_groups(account, cluster) if one.token == token and not one.deleting]

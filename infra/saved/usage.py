@@ -109,9 +109,9 @@ def count_parts(store: Store, job: StoredJob) -> int:
 
 
 def find_kept(store: Store, jobs: Iterable[StoredJob]) -> list[StoredJob]:
-    """Return the sent jobs that groups keep machines for: without its objects, what such a job writes is lost.
+    """Return the sent jobs that groups keep machines for.
 
-    Without the permission to list groups, each that has not ended counts.
+    Without its objects, what such a job writes is lost. Without the permission to list groups, each that has not ended counts.
     """
     try:
         tokens = {one.token for one in find_groups(store.account) if one.capacity}

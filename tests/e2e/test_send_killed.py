@@ -151,7 +151,9 @@ def test_every_command_in_its_folder_knows_a_job_that_waits_for_its_first_machin
     assert [(one.code, one.out) for one in ended] == [(0, ""), (0, ""), (0, "late\n")], [one.said for one in ended]
     assert all("job 1 succeeded" in one.err for one in ended)
     site.wait_for_end(name)
-    site.give_back(name)
+    [line] = [each for each in site.give_back(name).err.splitlines() if "remove: gpujob bucket rm" in each]
+    removed = site.laptop.type(*line.split()[2:], "--yes")  # as it says, where GPUJOB_DRY_RUN is not set
+    assert (removed.code, site.keys(name)) == (0, []), removed.said
     costs = json.loads(site.laptop.type("cost", "--dry-run", "--json").out)
     assert all(0 < row["hours"] < 0.05 for row in costs if row["cluster"] == name), costs
 

@@ -32,6 +32,13 @@ def test_jobs_lists_the_receipts_of_the_cluster_and_says_so(project):
     assert len(type_here("jobs", "--cluster", "other").out.splitlines()) == 2
 
 
+def test_a_job_of_which_nothing_was_downloaded_is_not_said_to_have_results(project):
+    record(project, 1)
+    assert "the results of job 1 are in" in type_here("fetch").err
+    (record(project, 2, exit_code=None, state="queued") / "job.log").unlink()
+    assert "results of job" not in type_here("fetch").err
+
+
 def test_jobs_of_a_cluster_of_which_nothing_is_recorded_is_refused(project):
     record(project, 1)
     refused = type_here("jobs", "--cluster", "other")
