@@ -12,7 +12,7 @@ from infra.model import Output, Task, TaskRecord
 from infra.node.agent.bucket.layout import DONE
 from infra.saved.jobs import SavedJob
 from infra.saved.manifests import list_all
-from infra.saved.sent import UNCLAIMED, SentState
+from infra.saved.sent import UNCLAIMED, SentState, Span
 
 NAMED = re.compile(DONE + r"(\d{1,9})-(\d{1,15})-(\d{1,12})-(i-[0-9a-f]{8,17})")  # as `done_name` makes it
 
@@ -102,6 +102,15 @@ class SavedTask:
             attempts=attempts,
             machine=self.last.cluster.node.instance_id if self.last else "",
         )
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The work of all of its attempts; one that needed no second is not read for that."""
+        record = self.record
+        earlier = self.state.claim.earlier if record.attempts > 1 and self.state else ()
+        if record.started_at is None or record.seconds is None:
+            return earlier
+        return (*earlier, Span(record.machine, record.started_at, record.seconds))
 
     @property
     def outputs(self) -> tuple[Output, ...]:

@@ -79,7 +79,7 @@ def read_saved(store: Store, cluster: str, prefix: str) -> Saved | None:
 def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> SavedArray | None:
     """Return a sent array; None before a task of it has uploaded anything.
 
-    The listing says enough of the tasks that succeeded, which are not read before they are needed.
+    The listing says enough of the tasks that succeeded at once, which are not read before they are needed.
     """
     attempts: dict[int, int] = {}
     ends: dict[int, float] = {}
@@ -97,10 +97,10 @@ def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> Sav
 
     def look(index: int) -> tuple[SentState | None, SavedJob | None]:
         state = read_sent(store, prefix, index) if index in attempts else None
-        if state:  # an array pays for its machines, whose work is found by when its tasks ran there
-            state = replace(state, claim=replace(state.claim, before_s=0.0))
+        # An array pays for its machines, whose work is found by when its tasks ran there.
+        own = state and replace(state, claim=replace(state.claim, earlier=()))
         last = done[index].attempt if index in done else attempts.get(index, 0)
-        return state, open_attempt(store, cluster, prefix, index, last, state) if last else None
+        return state, open_attempt(store, cluster, prefix, index, last, own) if last else None
 
     members = tuple(
         SavedTask(
@@ -111,7 +111,7 @@ def open_array(store: Store, cluster: str, prefix: str, array: SentArray) -> Sav
         )
         for task in array.tasks
     )
-    call_each(lambda each: each.found, [each for each in members if not each.done])
+    call_each(lambda each: each.found, [each for each in members if not each.done or each.done.attempt > 1])
     opened = SavedArray(store, prefix, array, members)
     return opened if opened.begun else None
 

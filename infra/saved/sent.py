@@ -47,6 +47,15 @@ class SentArray:
 
 
 @dataclass(frozen=True)
+class Span:
+    """The work of an attempt: on which machine, from when on, and how long."""
+
+    machine: Annotated[str, re.compile("i-[0-9a-f]{8,17}")]
+    started_at: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Claim:
     """Which machine has the right to work on a task; "" for none."""
 
@@ -62,8 +71,8 @@ class Claim:
     failures: int
     number: int
     """Of the job on the laptop; an attempt may have another one on its machine."""
-    before_s: float = 0.0
-    """How long earlier attempts worked, as far as they said that they had started."""
+    earlier: tuple[Span, ...] = ()
+    """What earlier attempts worked, as far as they said that they had started."""
 
 
 UNCLAIMED = Claim("", 0, 0, "", "", 0, 0, 0)
@@ -87,7 +96,7 @@ class SentState:
 
         Its seconds, for which it pays, are those of all attempts.
         """
-        seconds = None if job.seconds is None else job.seconds + self.claim.before_s
+        seconds = None if job.seconds is None else job.seconds + sum(each.seconds for each in self.claim.earlier)
         job = replace(job, number=self.claim.number, seconds=seconds)
         if self.end:
             reason = self.end.reason[:MOST_LETTERS] or job.reason

@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -16,7 +16,7 @@ from infra.node.listing import JobReply, Outputs
 from infra.node.tasks import Portion
 from infra.saved.jobs import SavedJob
 from infra.saved.members import SavedTask
-from infra.saved.sent import SentArray
+from infra.saved.sent import SentArray, Span
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,8 +90,9 @@ class SavedArray:
         records = self.tasks
         assert self.begun  # noqa: S101  else it is not opened
         first, gpus = self.begun.job, self.cluster.gpu.count if self.cluster.gpu else 0
-        starts = [record.started_at for record in records if record.started_at is not None]
-        ends = [end for _, end in itertools.chain(*list_spans(records).values())]
+        spans = [*itertools.chain(*(each.spans for each in self.members))]
+        begun = [record.started_at for record in records if record.started_at is not None]
+        starts = [*begun, *(span.started_at for span in spans)]
         decisive = self.find_decisive()
         return replace(
             first,
@@ -102,9 +103,9 @@ class SavedArray:
             reason=f"task {decisive.index}: {decisive.reason}" if decisive and decisive.reason else "",
             gpus=tuple(range(gpus)),
             started_at=min(starts, default=None),
-            ended_at=max(ends, default=None) if self.ended else None,
+            ended_at=max((each.started_at + each.seconds for each in spans), default=None) if self.ended else None,
             stalled_at=None,
-            seconds=add_times(records) if starts else None,
+            seconds=add_times(spans) if starts else None,
             log_bytes=len(self.text),
             tasks=count(records),
         )
@@ -185,21 +186,15 @@ class SavedArray:
         return next((each.last for each in self.members if each.task.index == index), None)
 
 
-def list_spans(records: Sequence[TaskRecord]) -> dict[str, list[tuple[float, float]]]:
-    """Return from when to when tasks ran, by machine."""
-    spans: dict[str, list[tuple[float, float]]] = {}
-    for record in records:
-        if record.started_at is not None and record.seconds is not None:
-            spans.setdefault(record.machine, []).append((record.started_at, record.started_at + record.seconds))
-    return spans
-
-
-def add_times(records: Sequence[TaskRecord]) -> float:
+def add_times(spans: Iterable[Span]) -> float:
     """Return for how many seconds machines worked on tasks; those that share one share its time."""
+    machines: dict[str, list[tuple[float, float]]] = {}
+    for each in spans:
+        machines.setdefault(each.machine, []).append((each.started_at, each.started_at + each.seconds))
     total = 0.0
-    for spans in list_spans(records).values():
+    for times in machines.values():
         until = -math.inf
-        for start, end in sorted(spans):
+        for start, end in sorted(times):
             total += max(0.0, end - max(start, until))
             until = max(until, end)
     return total

@@ -102,8 +102,9 @@ def test_a_notice_ends_the_attempt_and_releases_the_claim(sending: Sending) -> N
     assert sending.end()["attempt"] == 2
     assert json.loads(sending.output("state.json")) == count(4)
     resumed = read_saved(sending.open_store(), "trial", sending.prefix)
-    before_s = sending.get("tasks/0/claim")["before_s"]
-    assert resumed and before_s > 0 and (resumed.current.seconds or 0) > before_s  # both attempts cost
+    [span] = sending.get("tasks/0/claim")["earlier"]
+    assert (span["machine"], span["seconds"] > 0) == (first.name, True)
+    assert resumed and (resumed.current.seconds or 0) > span["seconds"]  # both attempts cost
     assert "AWS reclaims this spot machine" in sending.log(1)
 
 

@@ -18,7 +18,7 @@ from ..identities import identify, lives
 from ..job.runner import CANCEL, SIGNALS
 from ..job.watch import Watch
 from ..processes import GRACE_S, descendants, family, fork, reap, tell
-from ..records import read_json, read_runner, work_of, write_json
+from ..records import PREEMPTED, read_json, read_runner, work_of, write_json
 from ..tasks.trees import keep_log, reduce, tasks_of
 from .places import Places
 from .task import Work, folder_of_task, run_task
@@ -113,7 +113,7 @@ class Dispatcher:
         cancelled = False
         while self.running or not self.desk.is_over():
             self.desk.attend()
-            if not cancelled:
+            if not cancelled and not (self.work.folder / PREEMPTED).exists():  # AWS takes this machine
                 self.start_some()
             caught = signal.sigtimedwait(SIGNALS, TICK_S)
             if caught and caught.si_signo == CANCEL:

@@ -9,7 +9,7 @@ from typing import Any, Mapping, NamedTuple
 
 from .. import trees
 from ..aws.wire import S3Error
-from ..bucket.layout import MANIFEST, OUT, attempt_prefix
+from ..bucket.layout import MANIFEST, OUT, RECORD, attempt_prefix
 from ..bucket.logs import is_log
 from ..snapshot.inside import is_inside
 from .settings import Place
@@ -55,16 +55,18 @@ def follow(place: Place, task: int, before: Mapping[str, Any]) -> dict[str, Any]
     reached = find_reached(place, task, last)
     fruitless = int(before["fruitless"]) + 1 if last and reached.mark == before["mark"] else 0
     kept = {"why": before.get("why", ""), "failures": before.get("failures", 0)}
-    spent_s = float(before.get("before_s", 0)) + measure(reached, before)
-    return {**kept, "attempt": last + 1, "mark": reached.mark, "fruitless": fruitless, "before_s": spent_s}
+    earlier = [*before.get("earlier", []), *measure(place, task, before)]
+    return {**kept, "attempt": last + 1, "mark": reached.mark, "fruitless": fruitless, "earlier": earlier}
 
 
-def measure(reached: Reached, before: Mapping[str, Any]) -> float:
-    """Return how long the attempt of a claim worked, as far as it has said that it had started."""
-    if not reached.attempt or reached.attempt != before["attempt"] or not reached.manifest["round"]:
-        return 0.0
-    started_at = reached.manifest["job"]["started_at"]
-    return max(float(before["renewed_at"]) - started_at, 0.0) if started_at else 0.0
+def measure(place: Place, task: int, before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return where and how long the attempt of a claim worked, if it has said that it had started."""
+    record, _ = place.read("tasks", task, before["attempt"], RECORD) if "attempt" in before else ({}, "")
+    if not record or record["job"]["started_at"] is None:
+        return []
+    started_at = record["job"]["started_at"]
+    seconds = max(float(before["renewed_at"]) - started_at, 0.0)
+    return [{"machine": record["cluster"]["instance_id"], "started_at": started_at, "seconds": seconds}]
 
 
 def take_over(place: Place, task: int, attempt: int, folder: Path) -> None:

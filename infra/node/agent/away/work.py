@@ -75,7 +75,7 @@ def serve(desk: Desk) -> None:
 
 
 def stop(desk: Desk) -> None:
-    """Handle SIGTERM: as the machine shuts down, end its tasks; else only this process ends, and is started again."""
+    """Handle SIGTERM: end the tasks if the machine shuts down; else end, to be started again."""
     if not is_shutting_down():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -88,12 +88,12 @@ class History:
         return self.overlaps(key, self.uploading) or self.is_being_replaced(key)
 
     def is_being_replaced(self, key: Key) -> bool:
-        """Return whether a file is unfinished that may replace what was removed, until as many bytes have come."""
+        """Return whether what is being written may replace what was removed: not all has come yet."""
         removal = self.removed[key]
         replaced = self.came_bytes - removal.came_bytes >= self.gone_bytes[removal.round]
         return not replaced and self.overlaps(key, self.writing)
 
     def overlaps(self, key: Key, begun: set[int]) -> bool:
-        """Return whether one of these rounds was not before an output was complete, and not long after its removal."""
+        """Return whether one of these rounds lies between an output's first and soon after its removal."""
         first, last = self.whole.get(key, 0) - 1, self.removed[key].until + LASTING
         return any(first <= since <= last for since in begun)
