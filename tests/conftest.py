@@ -190,5 +190,5 @@ def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 90)
     while not condition():
         now = time.monotonic()
         assert now < end, f"no {what} within {deadline_s} s"
-        time.sleep(max(pause_s, now - began))  # at most half of the time goes into looking
+        time.sleep(max(pause_s, 3 * (now - began)))  # at most a quarter of the time goes into looking
         began, pause_s = time.monotonic(), min(1.5 * pause_s, MOST_PAUSE_S)

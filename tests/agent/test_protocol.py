@@ -2,12 +2,14 @@
 
 import base64
 import json
+import subprocess
 import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.node.packing import pack_agent
 from tests import agent_fixtures as fixtures
 from tests.agent_fixtures import request
 
@@ -15,6 +17,10 @@ node = fixtures.node
 WHOLE = request(("true",), "t", {"a": b"content"})
 LINE = WHOLE.splitlines()[0]
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from("\udcff\n\t'\"$`\\"))
+
+RUN = "runpy.run_path(sys.argv[0], run_name='__main__')"
+FINISH = "lambda: (threading.main_thread().join(), sys.stderr.write('thread done\\n'))"
+THREAD = f"threading.Thread(target={FINISH}).start()"
 
 
 def packed(value: object) -> bytes:
@@ -27,6 +33,14 @@ def test_no_module_of_the_agent_is_compiled_for_a_call_or_only_once_where_none_w
     kept.unlink()
     compiled = [about for about in node.watch("compile", "jobs") if "/agent/" in about]
     assert len(compiled) == len(set(compiled)) > 3
+
+
+@pytest.mark.parametrize("begun", ["", THREAD])
+def test_a_call_ends_before_python_is_taken_apart_but_after_its_threads(node, begun):
+    script = f"import atexit, runpy, sys, threading; atexit.register(print, 'taken apart', file=sys.stderr); {begun}"
+    words = [node.python, "-I", "-S", "-c", f"{script}\ndel sys.argv[0]\n{RUN}", pack_agent()[0], "jobs"]
+    call = subprocess.run(words, cwd=node.home, env=node.environment, capture_output=True, check=True)
+    assert (call.stdout, call.stderr) == (b"[]", b"thread done\ntaken apart\n" if begun else b"")
 
 
 @settings(max_examples=8)
