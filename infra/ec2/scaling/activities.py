@@ -35,7 +35,10 @@ class Activity:
 
 
 def read_activities(account: Account, name: str, pages: int = 1) -> list[Activity]:
-    """Return a group's last activities, newest first; AWS keeps those of six weeks. None if it was just deleted."""
+    """Return a group's last activities, newest first; none if it was just deleted.
+
+    AWS keeps those of six weeks.
+    """
     limit = {"PageSize": MOST, "MaxItems": MOST * pages}
     with aws_errors():
         asked = account.scaling.get_paginator("describe_scaling_activities")

@@ -112,7 +112,7 @@ def create(account: Account, name: str) -> bool:
 
 
 def configure(account: Account, name: str) -> bool:
-    """Make a bucket private, encrypted, reachable by TLS only, and let it remove what is old; return True.
+    """Make a bucket private, encrypted, reachable by TLS only; let it remove what is old; return True.
 
     The tag is last: without it, the settings are made again.
     """

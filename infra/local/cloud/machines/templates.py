@@ -71,8 +71,9 @@ class Templates:
 
 
 def describe(known: Any, source: str | None) -> None:
-    """Let moto describe the newest version as EC2 does: with what it inherits, and a state that no request may have.
+    """Let moto describe the newest version as EC2 does: with what it inherits, and its state.
 
+    No request may have the state:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMetadataOptions.html
     """
     newest = known.latest_version()
