@@ -144,7 +144,7 @@ def test_check_says_what_the_role_of_machines_must_also_be_allowed(laptop):
                 check_role(account, MACHINES, "gpujob-b", sent=True)
             if grant.sent:
                 check_role(account, MACHINES, "gpujob-b")
-    _, emptying = make_machine_statements()
+    _, emptying, _ = make_machine_statements()
     untagged = {**emptying, "Condition": {"StringLike": {"aws:ResourceTag/other": "?*"}}}
     set_policy(laptop, [*(each for each in whole if each["Sid"] != emptying["Sid"]), untagged])
     found = check(laptop, bucket="auto")["bucket"]

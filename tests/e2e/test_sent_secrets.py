@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from botocore.exceptions import ClientError
 
 from infra.ec2.storage.policies import make_machine_policy
 from infra.ec2.storage.roles import check_role
+from infra.ec2.tags import CLUSTER_TAG, OWNER_ID_TAG
 from infra.local.cloud.server import control
 from infra.names import MACHINES
 from tests.cloudwatch import FEW_REGIONS, client
 from tests.conftest import wait_for
-from tests.killed_sends import BUCKET, Site, open_site
+from tests.killed_sends import ALLOWED, ANN, BUCKET, Site, open_site
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -78,6 +80,29 @@ def test_who_may_not_delete_the_secrets_ends_the_machines_and_is_told(site):
     assert len(site.parameters("denied")) == 1
     site.give_back("denied")
     assert site.watch.remains() == []
+
+
+def test_a_secret_can_be_neither_read_by_users_nor_changed_or_deleted_by_another_one(site):
+    assert site.send("mine", "mine", ends=False).code == 0
+    [path] = site.parameters("mine")
+    ssm = client(site.watch.cloud, "ssm")
+    tags = [{"Key": CLUSTER_TAG, "Value": "mine"}, {"Key": OWNER_ID_TAG, "Value": "AIDABOB"}]
+    secret = {"Name": path, "Type": "SecureString", "Value": "other"}
+    reading = [lambda: ssm.get_parameters(Names=[path]), lambda: ssm.get_parameter(Name=path)]
+    changing = [
+        lambda: ssm.put_parameter(**secret, Overwrite=True),
+        lambda: ssm.put_parameter(**secret, Tags=tags),
+        lambda: ssm.add_tags_to_resource(ResourceType="Parameter", ResourceId=path, Tags=tags),
+        lambda: ssm.delete_parameters(Names=[path]),
+    ]
+    bob = {"arn": "arn:aws:iam::123456789012:user/bob", "user_id": "AIDABOB"}
+    for caller, attempts in ((ANN, reading), (bob, [*reading, *changing])):
+        control.set_caller(site.watch.cloud, **caller, policy=ALLOWED)
+        for attempt in attempts:
+            with pytest.raises(ClientError, match="AccessDenied"):
+                attempt()
+    control.set_caller(site.watch.cloud, **ANN, policy=ALLOWED)
+    site.give_back("mine", "--force")
 
 
 def test_a_job_whose_secret_was_deleted_ends_with_the_reason(site):
