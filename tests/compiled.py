@@ -1,4 +1,4 @@
-"""The agent, compiled once for all homes that tests put it into: it is a third of a second of each machine's first minute."""
+"""The agent, compiled once for all homes that tests put it into, which saves a third of a second each."""
 
 import subprocess
 import sys

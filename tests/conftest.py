@@ -44,7 +44,7 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, Any, Any]:
-    """Collect the tests without looking for garbage: what they import stays, and is never looked through again."""
+    """Collect the tests without looking for garbage, then or later, in what they import."""
     gc.disable()
     try:
         return (yield)

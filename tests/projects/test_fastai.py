@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Laptop
-from tests.projects.test_projects import downloaded
+from tests.projects.test_projects import COMPILED, downloaded
 
 SCRIPT = """from fastai.vision.all import *
 
@@ -33,7 +33,7 @@ def can_install(*names: str) -> bool:
 
 @pytest.fixture
 def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pretrained weights as torch keeps it: the file that torchvision would download is there already."""
+    """A folder of pretrained weights as torch keeps it, with the file that torchvision would download."""
     import torch
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
@@ -55,7 +55,7 @@ def test_a_fastai_script_runs_unmodified_with_the_torch_of_the_machine(project: 
         folder.mkdir(parents=True)
         for at in range(8):
             Image.new("RGB", (64, 64), name).save(folder / f"{at}.png")
-    run = project.type("run", "--env", f"TORCH_HOME={torch_home}", "train.py", timeout_s=500)
+    run = project.type("run", "--env", f"TORCH_HOME={torch_home}", "--env", COMPILED, "train.py", timeout_s=500)
     assert run.code == 0, run.said
     assert "error_rate" in run.out
     assert "this is red" in run.out or "this is blue" in run.out

@@ -130,7 +130,7 @@ def main() -> None:
 
 
 def leave() -> None:
-    """End this process at once, unless threads are at work; to take Python apart would be a tenth of a call."""
+    """End this process unless threads are at work: taking Python apart is a seventh of a call."""
     threading = sys.modules.get("threading")
     if threading is None or threading.active_count() == 1:
         sys.stderr.flush()
