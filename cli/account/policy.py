@@ -25,8 +25,8 @@ otherwise no one owns resources launched in an earlier session."""
 MACHINES = """\
 With this policy, a machine can write to every bucket named gpujob-*, read it,
 and delete outputs that it has replaced: one bucket is one trust domain. It can
-read the secrets of sent jobs (gpujob send --secret). For another bucket,
-replace gpujob-* by its name. An administrator makes the role once:
+read the secrets of all sent jobs. For another bucket, replace gpujob-* by its
+name. An administrator makes the role once:
   gpujob policy --machines > machines.json
   aws iam create-role --role-name {role} \\
     --assume-role-policy-document '{trust}'

@@ -1,4 +1,4 @@
-"""The secrets of a sent job: stored before there are machines, and named by its key pair, which is deleted last."""
+"""The secrets of a sent job: stored before its machines, and named by its key pair, which is last."""
 
 from collections.abc import Mapping
 

@@ -85,8 +85,8 @@ def folder_of_pages(rented: Laptop, tmp_path_factory: pytest.TempPathFactory) ->
     """Give the pages a project folder; "shared" is the only cluster unless a page launches its own."""
     project = tmp_path_factory.mktemp("pages") / "hello"
     project.mkdir()
-    # Of several tests on a computer, the processes of each would wait for its threads; each machine would compile all of torch.
-    return Here(rented.home, project, {"GPUJOB_ENV": "OMP_NUM_THREADS=1 PYTHONPYCACHEPREFIX="})
+    # Of several tests on a computer, the processes of each would wait for its threads.
+    return Here(rented.home, project, {"GPUJOB_ENV": "OMP_NUM_THREADS=1"})
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from tests.projects.shapes import SAVE, SHAPES, Shape
 from tests.wheels import write_wheel
 
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always")
-COMPILED = "PYTHONPYCACHEPREFIX="
 TRAIN = """import os, sys
 import torch, torch.distributed as dist
 
@@ -64,7 +63,7 @@ def list_files(files: Path) -> list[str]:
 def test_a_project_of_this_shape_runs_and_brings_what_a_person_wants(project: Laptop, kind: str) -> None:
     shape = SHAPES[kind]
     write(project, shape)
-    run = project.type("run", "--env", COMPILED, *shlex.split(shape.run), cwd=project.project / shape.workdir)
+    run = project.type("run", *shlex.split(shape.run), cwd=project.project / shape.workdir)
     assert run.code == 0, run.said
     assert downloaded(project) == sorted(shape.outputs), run.said
     results = list(project.project.glob("runs/shared-*/files/result.txt"))
@@ -120,8 +119,7 @@ def test_a_submodule_is_uploaded_with_the_project(project: Laptop, tmp_path_fact
 
 def test_processes_of_torchrun_reach_each_other_and_the_one_that_fails_decides_and_is_named(project: Laptop) -> None:
     project.write("train.py", TRAIN)
-    # With the byte code that torch was installed with: to compile all of it takes this machine longer than the rest.
-    run = project.type("run", "--env", COMPILED, "torchrun", "--standalone", "--nproc-per-node=2", "train.py")
+    run = project.type("run", "torchrun", "--standalone", "--nproc-per-node=2", "train.py")
     assert run.code == 7, run.said
     assert "gpujob: rank 1 failed first (exit 7)" in run.out
     [total] = project.project.glob("runs/shared-*/files/total.txt")

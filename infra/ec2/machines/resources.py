@@ -152,7 +152,7 @@ def make_resource(kind: str, key: str, item: dict[str, Any], made: datetime | No
 
 
 def find_secrets(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the parameters that may have the values of a sent job's secrets, by the tags of its key pair."""
+    """Return the parameters that may have a sent job's secrets, by the tags of its key pair."""
     cluster, token = read_cluster(tags), tags.get(LAUNCH_TAG, "")
     if not token.isalnum() or not token.isascii():
         return ()

@@ -55,7 +55,7 @@ def make_statements(*, owner_only: bool = False) -> list[dict[str, Any]]:
 
 
 def make_machine_statements() -> list[dict[str, Any]]:
-    """Return what the machines of a group may do: leave one with gpujob's tag and name, end it, read their job's secrets."""
+    """Return what the machines of a group may do: leave it, set it to 0, read their job's secrets."""
     ours = tagged("Resource", CLUSTER_TAG, owner_only=False)
     return [
         allow("LeaveTaggedGroups", LEAVE, GROUPS, ours),

@@ -1,4 +1,4 @@
-"""Instance profiles and keys that a launch names, and parameters. Like `moto_state` it knows moto's internals."""
+"""Instance profiles and keys that a launch names, and parameters; by moto's internals."""
 
 from typing import Any
 

@@ -11,8 +11,10 @@ import re
 from functools import lru_cache
 from typing import Iterable, Iterator, Sequence
 
+BYTE_CODE = "__pycache__"
+"""Python writes such a folder into each that has a module: it is not even mentioned."""
 CACHES = (
-    "__pycache__",
+    BYTE_CODE,
     "*.pyc",
     ".venv",
     "venv",

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 from . import trees
-from .records import HOME, JOBS, REMOVED, WORK, AgentError, folder_of, is_supervised, read_json, write_reserved
+from .records import JOBS, REMOVED, WORK, AgentError, folder_of, is_supervised, read_json, write_reserved
 
-BYTE_CODE = HOME / "pycache"
 LEAVING = "leaving-"  # the prefix of a folder that is no longer a job
 
 
@@ -47,10 +46,8 @@ def take_away(number: str) -> None:
     """Rename a job's folders atomically, so that the job no longer exists."""
     for parent in (JOBS, WORK):
         folder = parent / number
-        byte_code = BYTE_CODE / folder.relative_to("/")
-        for path in (folder, byte_code):
-            if path.exists():
-                path.rename(JOBS / f"{LEAVING}{number}-{time.time_ns():x}")
+        if folder.exists():
+            folder.rename(JOBS / f"{LEAVING}{number}-{time.time_ns():x}")
 
 
 def remove_tree(folder: Path) -> int:

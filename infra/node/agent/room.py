@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .machine import find_space
 from .records import FREED, HOME, JOBS, NOTEBOOK, WORK, AgentError, is_supervised, numbers, read_json
-from .removal import BYTE_CODE, LEAVING, remove_tree
+from .removal import LEAVING, remove_tree
 
 RESERVE_BYTES, RESERVE_SHARE = 5e9, 0.05  # half of what `jobs` warns of
 FULL_BYTES = 1 << 16  # with less, neither a job nor its log can go on writing
@@ -66,16 +66,15 @@ def may_go(folder: Path) -> bool:
 
 
 def free(tree: Path) -> None:
-    """Remove a working tree and its byte code; the job's record says so."""
-    for path in (tree, BYTE_CODE / tree.relative_to("/")):
-        gone = WORK / f"{LEAVING}{tree.name}-{time.time_ns():x}"
-        with contextlib.suppress(FileNotFoundError):
-            path.rename(gone)
-            mark_freed(JOBS / tree.name)
-            with contextlib.suppress(AgentError):  # files of root are kept
-                remove_tree(gone)
-            mark_freed(JOBS / tree.name)
-            forget_files(JOBS / tree.name)
+    """Remove a working tree; the job's record says so."""
+    gone = WORK / f"{LEAVING}{tree.name}-{time.time_ns():x}"
+    with contextlib.suppress(FileNotFoundError):
+        tree.rename(gone)
+        mark_freed(JOBS / tree.name)
+        with contextlib.suppress(AgentError):  # files of root are kept
+            remove_tree(gone)
+        mark_freed(JOBS / tree.name)
+        forget_files(JOBS / tree.name)
 
 
 def mark_freed(folder: Path) -> None:

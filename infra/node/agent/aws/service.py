@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
 
 def ask(service: Service, headers: Mapping[str, str], body: bytes, now_s: float) -> Answer:
-    """Send a request, signed for this time, and return the answer; raises OSError or HTTPException without one."""
+    """Send a request, signed for this time; raises OSError or HTTPException without an answer."""
     domain = "amazonaws.com.cn" if service.region.startswith("cn-") else "amazonaws.com"
     parts = urlsplit(service.endpoint or f"https://{service.name}.{service.region}.{domain}")
     request = Request("POST", parts.netloc, "/", {}, headers, hashlib.sha256(body).hexdigest())

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Mapping
 
-from ..records import HOME, work_of
+from ..records import work_of
 from . import overlay
 
 
@@ -26,7 +26,6 @@ def list_variables(
         "PATH": os.pathsep.join([*dict.fromkeys(programs), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",  # on a crash or an abort, print Python's stacks into the log
-        "PYTHONPYCACHEPREFIX": str(HOME / "pycache"),  # byte code is not an output
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, state["gpus"])),
         **({"TERM": job["terminal"]["kind"]} if job.get("terminal") else {}),
         **nodes,

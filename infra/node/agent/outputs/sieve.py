@@ -7,7 +7,7 @@ import os
 from typing import Any, Iterable, Iterator, Mapping
 
 from .. import trees
-from ..caches import CACHES, DATASETS, is_cache, is_environment, is_excluded, with_parents
+from ..caches import BYTE_CODE, CACHES, DATASETS, is_cache, is_environment, is_excluded, with_parents
 from ..trees import stamp_of
 
 
@@ -31,6 +31,8 @@ class Sieve:
             return True
         if name in self.kept or any(name.startswith(f"{asked}/") for asked in self.asked):
             return False
+        if name.rpartition("/")[2] == BYTE_CODE:
+            return True
         if is_cache(name, (*CACHES, *DATASETS)) or (is_folder and is_environment(path)):
             self.held[name] = path
             return True

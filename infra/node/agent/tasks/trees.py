@@ -17,7 +17,8 @@ from typing import Any, Container, Iterator
 
 from .. import trees
 from ..book.tasks import is_array
-from ..records import HOME, parent_of, work_of
+from ..caches import BYTE_CODE
+from ..records import parent_of, work_of
 from ..trees import stamp_of
 
 FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file, copy on write
@@ -76,12 +77,11 @@ def reduce(source: Path, tree: Path, sent: dict[str, Any], mounted: Container[st
         with contextlib.suppress(OSError):
             info = os.lstat(path)
             known = sent.get(os.path.normpath(os.path.relpath(path, tree)))
-            if known == stamp_of(info) or is_same(original, path):
+            if known == stamp_of(info) or parent.endswith(f"/{BYTE_CODE}") or is_same(original, path):
                 Path(path).unlink()
     for parent in reversed(list(list_folders(tree, mounted))):
         with contextlib.suppress(OSError):
             Path(parent).rmdir()
-    trees.remove(HOME / "pycache" / tree.relative_to("/"))
 
 
 def list_folders(tree: Path, mounted: Container[str]) -> Iterator[str]:
