@@ -10,8 +10,9 @@ from infra.node.packing import pack_agent
 from tests.bench.growth.machine import start
 
 COUNTED = """
-import sys
+import os, sys
 opened = []
+os._exit = lambda status: None  # with which a call ends
 sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" and "/jobs/" in str(args[0]) else None)
 sys.path.insert(0, sys.argv[1])
 sys.argv = sys.argv[1:]

@@ -16,7 +16,7 @@ from infra.model import Cluster, Gpu, Job, Node, Output
 
 NODE = Node("i-1", "running", "h", 22, "g4dn.xlarge", "us-east-1a", price_usd=0.526)
 STUD = Cluster(
-    "stud", "aws", "us-east-1", (NODE,), Gpu("T4"), 0.526, time.time() + 1800, 0, "me", 0.011, idle_stop_s=3600
+    "stud", "aws", "us-east-1", (NODE,), Gpu("T4"), 0.526, time.time() + 12 * 3600, 0, "me", 0.011, idle_stop_s=3600
 )
 JOB = Job(4, "", ("python", "a.py"), "failed", "", (), 3, 0, 0, None, 1, 1, 0, False, "", "", "")
 LARGE = Output("checkpoint.pt", 3_000_000_000, "0" * 64, 0o644)

@@ -22,7 +22,7 @@ from tests.conftest import Laptop
 from tests.here import move_in, type_here
 
 NODE = Node("i-1", "running", "h", 22, "g4dn.xlarge", "us-east-1a", price_usd=0.526)
-STUD = Cluster("stud", "aws", "us-east-1", (NODE,), Gpu("T4"), 0.526, time.time() + 1800, time.time() - 3600, "me")
+STUD = Cluster("stud", "aws", "us-east-1", (NODE,), Gpu("T4"), 0.526, time.time() + 12 * 3600, time.time() - 3600, "me")
 LOCAL = replace(STUD, name="gp", cloud="local")
 
 

@@ -20,7 +20,7 @@ LINE = "epoch 3 " + "loss 0.123456 " * 14
 RUNNING = replace(JOB, state="running", exit_code=None, ended_at=None, seconds=60.0)
 USE = NodeUse(1.0, 4, 2.5, 16 * GIB, 8 * GIB, 100 * GIB, 50 * GIB, GPUS, (JobUse(RUNNING, 1.5, GIB, LINE),))
 NODE = Node("i-1", "running", "h", 22, "g5.12xlarge", "us-east-1a", price_usd=1.0)
-CLUSTER = Cluster("stud", "aws", "us-east-1", (NODE,), Gpu("A10G", 2), 1.0, time.time() + 3600, time.time(), "o")
+CLUSTER = Cluster("stud", "aws", "us-east-1", (NODE,), Gpu("A10G", 2), 1.0, time.time() + 12 * 3600, time.time(), "o")
 
 
 @pytest.fixture(autouse=True)
