@@ -49,7 +49,9 @@ demo-away: setup
 # What takes about a minute: all but the tests that start a local cloud, the agent or Ansible, or train a model.
 fast: lint types quick
 
-test: lint types unit
+test: setup
+	$(MAKE) --jobs 2 --output-sync lint types  # each is one process for a minute or more
+	$(MAKE) unit
 
 lint: setup .venv/ansible-linted
 	$(BIN)/ruff check --no-cache .  # the cache does not see that an imported file was renamed
