@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from infra.ec2.account import Account
 from infra.ec2.errors import aws_errors, code_of
-from infra.ec2.tags import VALUE_LETTERS
+from infra.ec2.tags import VALUE_LETTERS, join_secrets
 from infra.errors import UsageError
 from infra.names import SECRET
 from infra.node.agent.aws.parameters import AT_ONCE, name_parameter
@@ -30,7 +30,7 @@ def check_values(values: Mapping[str, str]) -> None:
                 f"the secret {name} has more than {MOST_BYTES} bytes, the most that AWS's Parameter Store takes",
                 "keep it in AWS Secrets Manager, and let the script read it there with the machines' role",
             )
-    if len(" ".join(values)) > VALUE_LETTERS:
+    if len(join_secrets(values)) > VALUE_LETTERS:
         raise UsageError(f"the names of {len(values)} secrets are too long for a tag", "use fewer secrets")
 
 

@@ -4,7 +4,7 @@ Anyone in the account can edit a tag, so this is the only place that decodes val
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +163,11 @@ def read_user(tags: Mapping[str, str]) -> str:
     """Return the login user in a tag; the usual one if it is missing or invalid."""
     user = tags.get(USER_TAG, "")
     return user if USER.fullmatch(user) else LOGIN_USER
+
+
+def join_secrets(names: Iterable[str]) -> str:
+    """Return the value of the tag with the names of secrets."""
+    return " ".join(sorted(names))
 
 
 def read_secrets(tags: Mapping[str, str]) -> tuple[str, ...]:

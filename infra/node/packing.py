@@ -75,6 +75,7 @@ def pack_boot() -> bytes:
         "aws/__init__",
         "aws/credentials",
         "aws/metadata",
+        "aws/service",
         "aws/signing",
         "away/__init__",
         "away/boot",

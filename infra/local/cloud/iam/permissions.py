@@ -103,10 +103,8 @@ def _needs_of_parameters(request: Request, action: str) -> list[Need]:
     needs = []
     for path in request.body.get("Names") or [request.body.get("Name", "")]:
         account = "" if path.startswith("/aws/") else "123456789012"
-        arn, tags = (
-            f"arn:aws:ssm:{request.region}:{account}:parameter{path}",
-            accounts.parameter_tags(request.region, path),
-        )
+        arn = f"arn:aws:ssm:{request.region}:{account}:parameter{path}"
+        tags = accounts.parameter_tags(request.region, path)
         needs += [Need(one, arn, added, tags) for one in (action, *(("ssm:AddTagsToResource",) if added else ()))]
     return needs
 

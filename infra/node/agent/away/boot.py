@@ -9,7 +9,6 @@ import hashlib
 import http.client
 import json
 import os
-import ssl
 import subprocess
 import sys
 import time
@@ -19,10 +18,10 @@ from urllib.parse import urlsplit
 
 from ..aws.credentials import NoCredentialsError, read_credentials
 from ..aws.metadata import read_metadata
+from ..aws.service import Service, send
 from ..aws.signing import Request, sign
 
-LIMIT_S = 30.0
-MOST_BYTES = 16 << 20
+MOST_BYTES = 16 << 20  # of the agent
 PAUSE_S = 5.0
 
 
@@ -73,22 +72,11 @@ def replace(path: Path, content: bytes) -> None:
 def fetch(about: Mapping[str, Any]) -> bytes:
     """Return the agent's object; raises OSError or ValueError."""
     bucket, key = about["bucket"], f"{about['prefix']}{about['agent']['name']}"
-    domain = "amazonaws.com.cn" if bucket["region"].startswith("cn-") else "amazonaws.com"
-    parts = urlsplit(bucket.get("endpoint") or f"https://s3.{bucket['region']}.{domain}")
+    place = urlsplit(Service("s3", bucket["region"], bucket.get("endpoint", "")).address)
     owner = {"x-amz-expected-bucket-owner": bucket["owner"]} if bucket["owner"] else {}
-    request = Request("GET", parts.netloc, f"/{bucket['name']}/{key}", {}, owner)
+    request = Request("GET", place.netloc, f"/{bucket['name']}/{key}", {}, owner)
     headers = sign(request, read_credentials(), bucket["region"], "s3", time.time())
-    link: http.client.HTTPConnection
-    if parts.scheme == "https":
-        link = http.client.HTTPSConnection(parts.netloc, timeout=LIMIT_S, context=ssl.create_default_context())
-    else:
-        link = http.client.HTTPConnection(parts.netloc, timeout=LIMIT_S)
-    try:
-        link.request("GET", request.target, headers=headers)
-        answer = link.getresponse()
-        content = answer.read(MOST_BYTES)
-    finally:
-        link.close()
+    answer = send(place.scheme, request, headers, most_bytes=MOST_BYTES)
     if answer.status != 200:
-        raise ValueError(f"S3 answered {answer.status}: {content[:200].decode(errors='replace')}")
-    return content
+        raise ValueError(f"S3 answered {answer.status}: {answer.body[:200].decode(errors='replace')}")
+    return answer.body

@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 from .credentials import Kept
 from .documents import read_fields, read_rows
+from .service import domain_of
 from .signing import EMPTY_SHA256, Request
 from .wire import Answer, ChangedError, NotThereError, S3Error, Slice, TakenError, Wire
 
@@ -131,8 +132,7 @@ def open_bucket(about: Mapping[str, str], credentials: Kept | None = None, patie
     """Return a bucket by its `name`, `region` and `owner`; a local cloud's by its `endpoint` too."""
     name, region, endpoint = about["name"], about["region"], about.get("endpoint", "")
     beside = not endpoint and "." not in name  # no certificate covers a host of more parts
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    host = f"{name}.s3.{region}.{domain}" if beside else f"s3.{region}.{domain}"
+    host = f"{name}.s3.{region}.{domain_of(region)}" if beside else f"s3.{region}.{domain_of(region)}"
     wire = Wire(endpoint or f"https://{host}", region, credentials, patience_s)
     return Bucket(wire, name, about["owner"], "/" if beside else f"/{name}/")
 

@@ -1,4 +1,4 @@
-"""Send a request to one of AWS's services other than S3."""
+"""Send one request to one of AWS's services; `wire` keeps a connection to S3."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ class Service(NamedTuple):
     endpoint: str = ""
     """Of a local cloud; "" on AWS."""
 
+    @property
+    def address(self) -> str:
+        """Where requests go."""
+        return self.endpoint or f"https://{self.name}.{self.region}.{domain_of(self.region)}"
+
 
 class Answer(NamedTuple):
     """What a service answered."""
@@ -31,21 +36,35 @@ class Answer(NamedTuple):
     body: bytes
 
 
+def domain_of(region: str) -> str:
+    """Return the domain of AWS's services in a region."""
+    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+
+
 def ask(service: Service, headers: Mapping[str, str], body: bytes, now_s: float) -> Answer:
     """Send a request, signed for this time; raises OSError or HTTPException without an answer."""
-    domain = "amazonaws.com.cn" if service.region.startswith("cn-") else "amazonaws.com"
-    parts = urlsplit(service.endpoint or f"https://{service.name}.{service.region}.{domain}")
-    request = Request("POST", parts.netloc, "/", {}, headers, hashlib.sha256(body).hexdigest())
+    place = urlsplit(service.address)
+    request = Request("POST", place.netloc, "/", {}, headers, hashlib.sha256(body).hexdigest())
     signed = sign(request, read_credentials(), service.region, service.name, now_s)
     signed["content-length"] = str(len(body))
+    return send(place.scheme, request, signed, body)
+
+
+def send(
+    scheme: str, request: Request, signed: Mapping[str, str], body: bytes | None = None, most_bytes: int = MOST_BYTES
+) -> Answer:
+    """Send a request with the headers that it was signed with; raises OSError or HTTPException.
+
+    No more than `most_bytes` of the answer are read.
+    """
     link: http.client.HTTPConnection
-    if parts.scheme == "https":
-        link = http.client.HTTPSConnection(parts.netloc, timeout=LIMIT_S, context=ssl.create_default_context())
+    if scheme == "https":
+        link = http.client.HTTPSConnection(request.host, timeout=LIMIT_S, context=ssl.create_default_context())
     else:
-        link = http.client.HTTPConnection(parts.netloc, timeout=LIMIT_S)
+        link = http.client.HTTPConnection(request.host, timeout=LIMIT_S)
     try:
-        link.request("POST", "/", body, signed)
+        link.request(request.method, request.target, body, dict(signed))
         answer = link.getresponse()
-        return Answer(answer.status, answer.read(MOST_BYTES))
+        return Answer(answer.status, answer.read(most_bytes))
     finally:
         link.close()
